@@ -100,8 +100,12 @@ _LONGEST_TEXT = 1 << 20
 """Bytes of a text that are judged."""
 _HEAD = 40
 """Lines that are searched."""
-NOTEBOOK = "a Jupyter notebook (ipynb)"
-NOTEBOOK_KEYS = frozenset({"cells", "metadata", "nbformat"})
+JSON_KINDS = (
+    (frozenset({"cells", "metadata", "nbformat"}), "a Jupyter notebook (ipynb)"),
+    (frozenset({"format", "versions", "files", "dies"}), "the run.json of a run"),
+    (frozenset({"format", "outcome", "exit_code", "redo"}), "the report.json of a run"),
+)
+"""JSON files by the keys that they have."""
 _ROOTS = {
     "map": "a SEMI G85 map",
     "maps": "a SEMI G85 map",
@@ -188,7 +192,8 @@ def by_text(text: str) -> str:
             if re.fullmatch(pattern, line[:1000].strip(), re.IGNORECASE):
                 return what
     if _is_json(text):
-        return NOTEBOOK if all(f'"{key}"' in text for key in NOTEBOOK_KEYS) else "a JSON file"
+        kinds = (what for keys, what in JSON_KINDS if all(f'"{key}"' in text for key in keys))
+        return next(kinds, "a JSON file")
     return ""
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from labctl.core.known_files import NOTEBOOK, NOTEBOOK_KEYS, by_bytes, by_mark, encoding_of, what_is
+from labctl.core.known_files import JSON_KINDS, by_bytes, by_mark, encoding_of, what_is
 from labctl.core.known_texts import YAML
 from labctl.core.secrets import secret_in
 from labctl.core.texts import named_character, odd_character
@@ -237,8 +237,9 @@ def parse(text: str, path: Path) -> Document:
     document = _compose(text, reader, ())
     root = document.root
     if root is not None and isinstance(root.value, dict):
-        if root.value.keys() >= NOTEBOOK_KEYS:
-            return _refused(f"{path}", f"found {NOTEBOOK}, expected a YAML file")
+        for keys, what in JSON_KINDS:
+            if root.value.keys() >= keys:
+                return _refused(f"{path}", f"found {what}, expected a YAML file")
         return document
     is_list = root is not None and isinstance(root.value, list)  # as a text of any form with dashes is
     if (what := (by_mark if is_list else what_is)(text.encode())) not in ("", YAML):

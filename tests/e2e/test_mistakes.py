@@ -1,0 +1,124 @@
+"""Mistakes that people make, and the words that they get: one line, what was found, what was expected, and 2.
+
+2 means that no folder was made and nothing written. Each line of `MISTAKES` is one mistake at one door; whoever mends
+a poor message adds it here.
+"""
+
+import pytest
+
+from tests import small_run
+
+CAMPAIGN = """name: c
+dies: [{name: A, file: die.yaml}]
+limits: {v_towards_p: 700 mV, v_towards_ap: 700 mV, width: 10 ms, compliance: 10 mA, v_count: 350 mV,
+         pulses_per_cell: 1000}
+stages: [survey: {v_start: 420 mV, v_max: 600 mV}]
+"""
+NO_RUN = "there is no run here; expected a run folder"
+EXISTS = "it exists; an export never writes over anything"
+MISTAKES = (
+    # files named in the wrong place
+    ("plan die.yaml", "die.yaml:1: found a die file (it has 'geometry' and 'junction'), expected a campaign file"),
+    ("run c.yaml --bench die.yaml", "found a die file (it has 'geometry' and 'junction'), expected a bench file"),
+    ("check c.yaml", "found a campaign file"),
+    ("off die.yaml --sim bytes", "found a die file"),
+    ("twin die.yaml", "found a die file (it has 'geometry' and 'junction'), expected a bench file"),
+    ("train c.yaml --out w.npz", "found a campaign file"),
+    ("plan run/run.json", "run/run.json: found the run.json of a run, expected a YAML file"),
+    ("check run/report.json", "run/report.json: found the report.json of a run, expected a YAML file"),
+    ("plan run", "run: found a folder, expected a YAML file"),
+    ("plan nowhere.yaml", "nowhere.yaml: no such file"),
+    ("check nowhere.yaml", "nowhere.yaml: no such file"),
+    ("show c.yaml", "expected a run folder, or the sealed file of a die, NAME.h5; it is a YAML file"),
+    ("report c.yaml", f"c.yaml: {NO_RUN}; it is a YAML file"),
+    ("export c.yaml --stdf a.stdf", f"c.yaml: {NO_RUN}; it is a YAML file"),
+    ("verify .", f".: {NO_RUN}; it is a folder of 1 run: run"),
+    ("resume nowhere", f"nowhere: {NO_RUN}; no such file or folder"),
+    ("watch run/dies", f"run/dies: {NO_RUN}; it is a folder of the run "),
+    ("stop run/run.h5", f"run/run.h5: {NO_RUN}; it is a file of the run "),
+    ("stress --ledger c.yaml", "c.yaml is a YAML file; expected a stress ledger, such as stress.db"),
+    ("fleet add c.yaml nowhere", "2 runs left out: c.yaml: there is no run here"),
+    ("fleet query --fleet c.yaml", "c.yaml: found a YAML file, expected a fleet"),
+    ("fleet query --fleet run", "run: found a folder, expected a fleet"),
+    ("fleet add run --fleet c.yaml --anew", "c.yaml: found a YAML file, expected a fleet"),
+    ("fleet query", "fleet.parquet: no such file; 'labctl fleet add RUN ... --fleet fleet.parquet' makes it"),
+    # places that are taken, or not there
+    ("run c.yaml --out run", "run exists and is not empty; a run never writes over another: name a new folder"),
+    ("export run --csv c.yaml", f"c.yaml: {EXISTS}"),
+    ("export run --stdf nowhere/a.stdf", "there is no folder nowhere; expected one that exists"),
+    ("export run", "nothing to export to; name --stdf FILE, --csv DIR or --g85 FILE"),
+    ("new campaign c.yaml", "c.yaml: it exists, and nothing is ever written over; name another place"),
+    ("new die nowhere/d.yaml", "there is no folder nowhere; expected one that exists"),
+    # names and values
+    ("run c.yaml --only B", "there is no die B; there are A"),
+    ("run c.yaml --only A --only B", "--only is given twice, the last time as 'B'; expected once"),
+    ("run c.yaml --workers 0", "--workers 0: expected at least 1"),
+    ("plan c.yaml --set limits.width=10", "limits.width: the bare number 10 has no unit; expected a quantity"),
+    ("plan c.yaml --set seeds=3", "seeds: found the unknown key 'seeds'; did you mean 'seed'?"),
+    ("plan c.yaml --set seed", "--set seed: expected key=value"),
+    ("plan c.yaml --set dies.0.name=../x", "dies.0.name: found '../x', expected 1 to 64 ASCII letters"),
+    ("plan c.yaml --sim bytes", "--sim bytes: expected bytes or tcp, together with --bench FILE"),
+    ("new campain x.yaml", "'campain': expected one of campaign, die, wafer, bench"),
+    ("new die x.yaml --like nothing", "--like nothing: there is no such die; expected one of "),
+    ("reproduce nothing", "no such command 'nothing'; expected one of mtj-chip, wine-passive"),
+    ("schema nothing", "there is no schema of 'nothing'; expected one of campaign, die"),
+    ("show run --die X", "has no die 'X'; it has A, B"),
+    ("skip run X", "has no die X; it has A"),
+    ("stop run", "nobody works on run, so there is nothing to stop: it ended"),
+    ("notify c.yaml", "c.yaml notifies nobody; expected a section 'notify'"),
+    ("verify", "missing argument 'RUN'"),
+    ("resume run --acept-changes", "no such option: --acept-changes (Possible options: --accept-changes"),
+)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder with a die, a campaign and a finished run."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "die.yaml").write_text("name: s\ngeometry: {n_rows: 3, n_cols: 2}\njunction: {diameter: 80 nm}\n")
+    (folder / "c.yaml").write_text(CAMPAIGN)
+    small_run.write_run(folder / "run")
+    return folder
+
+
+def content(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if "lock" not in path.name}
+
+
+@pytest.mark.parametrize(("words", "says"), MISTAKES, ids=[words for words, _ in MISTAKES])
+def test_a_mistake_is_named_in_a_line_and_changes_nothing(desk, labctl, words, says):
+    before = content(desk)
+    done = labctl(*words.split(), cwd=desk, expect=2)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("labctl: refused: ")
+    assert says in last
+    assert len(last) < 700
+    assert content(desk) == before
+
+
+def test_the_campaign_is_sound(desk, labctl):
+    labctl("plan", "c.yaml", cwd=desk)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("accept: {good: 90}", "accept.good: found the unknown key 'good', expected one of 'fidelity', 'accuracy'"),
+        ("bins: [{bin: x, hard: 3, when: good < 90}]", "'90' has no unit, and good cells is shown in %"),
+        ("bins: [{bin: x, hard: 3, when: goood < 90 %}]", "there is no figure 'goood'; did you mean 'good'?"),
+        ("batch: {order: center-out}", "found 'center-out', expected 'map', 'centre-out' or 'shuffled'; did you mean"),
+        ("batch: {budgets: {time: 8}}", "batch.budgets.time: the bare number 8 has no unit; expected a quantity"),
+        ("notify: {tag: night, on: [ende]}", "notify.on.0: found 'ende', expected 'alarm'"),
+        ("seed: -5", "seed: found -5, expected at least 0"),
+        ('title: "a\\e[2Jb"', "title: found the control character U+001B, expected printable text"),
+        ("operator: {name: Kim}", "operator: found"),
+        ("# https://hc-ping.com/0b6b1f5e-8b1a-4f4e-9d58-3a6f6ef0b8a1", "found the address of a ping, expected none"),
+    ],
+)
+def test_a_mistake_in_a_campaign_is_named_with_its_line(desk, labctl, line, says):
+    path = desk / "wrong.yaml"
+    path.write_text(f"{CAMPAIGN}{line}\n")
+    done = labctl("plan", "wrong.yaml", cwd=desk, expect=2)
+    (last,) = done.stderr.splitlines()
+    assert "wrong.yaml:6: " in last
+    assert says in last
