@@ -69,6 +69,10 @@ PATTERNS = {
     "floating lines": (
         np.array([0.3, np.nan, -0.3, 0.1, 0.0]), np.array([0.0, np.nan, 0.0, 0.05]), np.full(M, 2.0), 1e-6,
     ),
+    "floating lines, cut off by their own transistors": (
+        np.array([np.nan, -0.22, np.nan, np.nan, np.nan]), np.array([np.nan, -0.05, -0.16, np.nan]),
+        np.array([3.3, 3.3, 1.6, 1.3, 2.0]), 1e-6,
+    ),
     "gates of all kinds": (
         np.full(M, 0.4), np.array([0.0, 0.1, -0.1, np.nan]), np.array([0.0, 1.0, 1.5, 2.5, 3.3]), 1e-6,
     ),

@@ -317,6 +317,31 @@ def test_no_junction_has_more_than_the_limits_count(junction: Side) -> None:
         assert (-cell <= down + 1e-9).all()
 
 
+@pytest.mark.parametrize("transistor", [{}, {"body_effect": 0.4, "junction": "column", "v_threshold_spread": "30 mV"}])
+def test_any_condition_within_the_board_has_an_operating_point(transistor: dict[str, Any]) -> None:
+    """Most lines float in many of them, so that transistors cut off what is joined to no source."""
+    die, rng = quiet(defects={"short": "10 %", "open": "5 %"}, transistor=transistor), np.random.default_rng(17)
+    cut_off = 0
+    for _ in range(60):
+        lines = rng.uniform(-0.8, 2.5, (1, M + N)) * rng.choice([0.1, 0.4, 1.0])
+        floating, gate = rng.random((1, M + N)) < rng.choice([0.2, 0.6, 0.8]), rng.uniform(0.0, 3.3, (1, M))
+        compliance = float(rng.choice([1.0, 5e-3, 1e-3, 50e-6]))
+        bias = Bias(lines[:, :M], lines[:, M:], gate, floating, kernel=np.array(1))
+        point, stacks = die._circuit.operating_point(Patterns(bias, 0.4, 0.0), 0, compliance)
+        held = np.append(lines[~floating], 0.0)
+        volts, current, v = point.line_voltage, point.line_current, point.cell_voltage
+        assert held.min() - 1e-6 <= volts.min() <= volts.max() <= held.max() + 1e-6, "beyond all sources"
+        assert np.abs(current).max() <= compliance * (1 + 1e-6)
+        cell = np.where(
+            stacks.g_p.ravel() > 0.0, mtj.conductance(stacks.g_p, stacks.tmr, v.reshape(M, N), V_HALF).ravel() * v, 0.0
+        )
+        into = cell.reshape(M, N).sum(axis=1), -cell.reshape(M, N).sum(axis=0)
+        assert current == pytest.approx(np.concatenate(into), rel=1e-6, abs=1e-12)
+        assert np.abs(current[floating[0]]).max(initial=0.0) < 5e-12  # the leak
+        cut_off += int((floating[0] & (np.abs(volts) > 1e-3)).any())
+    assert cut_off > 20
+
+
 def test_transistors_saturate_and_sources_are_limited() -> None:
     # 1.2 V at the gate, 0.1 V above threshold and reference: 1.75 mA/V^2 * 0.01 V^2 / 2
     wires = {"r_row": "0 ohm", "r_col": "0 ohm"}
