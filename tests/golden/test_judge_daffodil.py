@@ -16,14 +16,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from instruments.daffodil_library import DaffodilLibrary, Options
 from labctl.boards.daffodil import registers as reg
 from labctl.boards.daffodil.engine import Engine
 from labctl.boards.daffodil.patterns import KEEP, READ, Pattern
+from labctl.core.operations import Pulse
 from sim_backend.emulators.daffodil_analog import Analog
 from sim_backend.emulators.daffodil_board import EmulatedBoard
 from sim_backend.emulators.daffodil_files import BoardFiles, CLibrary
 from sim_backend.emulators.world import Cables, World
-from tests.small_chip import chip, set_states
+from tests.small_chip import chip, on_board, read, set_states, write
 
 LIBRARY = os.environ.get("DAFFODIL_LIB", "")
 pytestmark = [
@@ -135,3 +137,36 @@ def test_their_class_writes_the_cell_that_it_selects(theirs):
     assert not die.truth()["state"].any()
     assert board.audit.refused == []
     assert max(board.audit.towards_p, board.audit.towards_ap) < 1.01
+
+
+@pytest.mark.slow
+def test_their_class_is_a_body_of_ours_which_writes_and_reads_as_through_our_server(theirs):
+    """Our driver over their class for the physical board, and that over the emulated one."""
+    cells = tuple(index.ravel() for index in np.indices((2, 5, 4)))
+    target = np.random.default_rng(3).random(40) < 0.5
+    points = np.loadtxt(Path(LIBRARY) / TABLE)
+    table = {"potentiometer_codes": points[0, [0, 2]].astype(int).tolist(), "potentiometers": points[1:26, [0, 2]]}
+    table["potentiometers"] = [tuple(pair) for pair in table["potentiometers"].tolist()]
+    shape = {"kernels": 2, "n_rows": 5, "n_cols": 4}
+    die = chip(2, 5, 4, ideal=True)
+    board = emulated(die)
+    options = Options.model_validate({"class": "daffodillib.Board.controller.Daffodil_Phys", **shape, **table})
+    theirs_of = SimpleNamespace(
+        find=lambda options: "", make=lambda options: theirs.make(board)[0], now=board.now, wait=board.wait
+    )
+    through = DaffodilLibrary("board", options, theirs_of)
+    through.turn_to(die.nominal, 1)
+    ours = on_board(chip(2, 5, 4, ideal=True), options=table).board
+    readings = []
+    for body in (through, ours):
+        pulse = write(body, *cells, target)
+        reading = body.pulse(Pulse(pulse.bias, pulse.width, read(body, *cells)))
+        assert not reading.flag.any()
+        readings.append(reading.current)
+    states = die.truth()["state"].ravel()
+    print(f"40 cells through {options.class_}: {(states != target).sum()} bits wrong")
+    assert np.array_equal(states, target)
+    assert np.array_equal(*readings), "codes differ"
+    assert board.audit.refused == []
+    through.off()
+    through.verify_off()
