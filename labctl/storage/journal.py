@@ -186,7 +186,13 @@ class Journal(JournalReader):
     def _check_die(self, of: str) -> None:
         """Raise StorageError if this is the journal of another die than that of which `of` is a try."""
         row = next(self.rows("meta"), None) if of else None
-        named = None if row is None else self.body(row).get("die")
+        meta = {} if row is None else self.body(row)
+        if "dies" in meta:
+            raise StorageError(
+                f"{self.path} is the journal of a run, not of {of}: it was copied over the other; take the right one "
+                "from a backup"
+            )
+        named = meta.get("die")
         if named not in (None, of.partition("~")[0]):
             raise StorageError(
                 f"{self.path} is the journal of die {named}, not of {of}: its folder was renamed, or copied over the "

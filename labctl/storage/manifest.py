@@ -62,7 +62,20 @@ def meta_of_journal(run: Path) -> dict[str, Any] | None:
         return None
     with Journal.open(run) as journal:
         row = next(journal.rows("meta"), None)
-        return None if row is None else {k: v for k, v in journal.body(row).items() if k not in _OF_JOURNAL}
+        if row is None:
+            return None
+        meta = journal.body(row)
+        require_run(meta, run)
+        return {k: v for k, v in meta.items() if k not in _OF_JOURNAL}
+
+
+def require_run(meta: Mapping[str, Any], run: Path) -> None:
+    """Raise StorageError if the journal in the folder of a run, which begins with `meta`, is not that of a run."""
+    if "dies" not in meta:
+        raise StorageError(
+            f"{run / 'journal.db'} is the journal of die {meta.get('die', '')}, not of the run: it was copied over the "
+            f"other; 'labctl verify {run}' says what the way back is"
+        )
 
 
 def known_meta(run: Path) -> dict[str, Any]:

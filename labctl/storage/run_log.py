@@ -28,6 +28,7 @@ from labctl.core.exit_codes import ExitCode
 from labctl.storage.event_rows import RunRow, event_rows
 from labctl.storage.held import Holding
 from labctl.storage.journal import Journal
+from labctl.storage.manifest import require_run
 from labctl.storage.no_run import is_run, no_run
 
 
@@ -323,6 +324,7 @@ def read_state(folder: Path, before: RunState | None = None) -> RunState:
     with Journal.open(folder) as journal:
         if before is None:
             journal.verify_rows()  # a row whose kind is damaged is found by no query, and a run without it looks whole
+            require_run(journal.meta, folder)
         start = _start(journal.meta) if before is None else before
         return fold(start, event_rows(RunEvent, journal.events(after=start.seq)))
 

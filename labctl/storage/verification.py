@@ -176,11 +176,19 @@ class _Check:
                 return
             except (OSError, ValueError, TypeError, AttributeError, LabError) as error:
                 problem = error if isinstance(error, LabError) else StorageError(f"{path} is damaged: {error}")
+        if _of_two_runs(self._kept(), _content(path)):
+            self.meta, way = {}, "one of the two was copied over the other; take the right one from a backup"
+            self._problem(path, "is of another run than journal.db", way)
+            return
         self.meta, source = manifest_again(self.run)
         if source:
             self._problem(path, problem, f"{source} has a copy of it", Mend.MANIFEST)
         else:
             self._problem(path, problem, "no whole copy of it is left in the run; take it from a backup")
+
+    def _kept(self) -> Mapping[str, Any]:
+        """Return what the run's journal begins with, {} if it is not whole."""
+        return {} if self.state is None else self.state.meta
 
     def _die_journal(self, path: Path) -> None:
         folder = path.parent
@@ -228,11 +236,14 @@ class _Check:
         try:
             with Journal.open(folder, of=folder.name) as journal:
                 journal.verify()
-                whole = journal.finished
+                whole, other = journal.finished, _of_two_runs(self._kept(), journal.meta)
         except LabError:
             self._problem(path, error, "its journal is gone or damaged too; take it from a backup")
             return
-        if whole:
+        if other:
+            way = "its journal is of another run than journal.db: one was copied over the other; take it from a backup"
+            self._problem(path, error, way)
+        elif whole:
             self._problem(path, error, f"dies/{folder.name}/journal.db has everything that it held", Mend.SEAL)
         else:
             way = "its journal has everything, and the die has not been finished: 'labctl resume' goes on with it"
@@ -330,3 +341,17 @@ def input_again(run: Path, name: str, sha256: str) -> bytes | None:
         if data is not None and digest(data) == sha256:
             return data
     return None
+
+
+def _of_two_runs(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two began at other moments by both clocks; damage to one number changes one clock alone."""
+    return all(key in one and key in other and one[key] != other[key] for key in ("utc", "monotonic"))
+
+
+def _content(path: Path) -> Mapping[str, Any]:
+    """Return the content of a JSON file, {} if it is damaged or gone."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

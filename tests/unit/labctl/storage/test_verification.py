@@ -259,3 +259,35 @@ def test_a_run_that_goes_on_is_not_mended(run: Path, command: Callable[..., Any]
         result = done.invoke(app, [str(run), "--repair"])
     assert isinstance(result.exception, BenchError)
     command(run, expect=5)
+
+
+def test_journals_that_were_copied_over_each_other_are_told_apart(run: Path) -> None:
+    of_die, of_run = run / "dies" / "A" / "journal.db", run / "journal.db"
+    whole = of_run.read_bytes()
+    of_run.write_bytes(of_die.read_bytes())
+    with pytest.raises(StorageError, match=r"journal\.db is the journal of die A, not of the run: it was copied over"):
+        open_run(run)
+    with pytest.raises(StorageError, match=r"journal\.db is the journal of die A, not of the run"):
+        read_state(run)
+    found = {problem.path: problem for problem in verify_run(run).problems}
+    assert found["journal.db"].mend is Mend.JOURNAL
+    of_run.write_bytes(whole)
+    of_die.write_bytes(whole)
+    (run / "dies" / "A.h5").unlink()
+    with pytest.raises(StorageError, match=r"journal\.db is the journal of a run, not of A"):
+        open_run(run).die("A").table("map")
+    found = {problem.path: problem for problem in verify_run(run).problems}
+    assert found["dies/A/journal.db"].mend is None
+    assert "its journal is gone or damaged too" in found["dies/A.h5"].way_back
+
+
+def test_what_was_copied_from_another_run_is_not_mended_into_this_one(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "first", utc="2026-10-01T18:00:00+00:00", monotonic=7.0)
+    other = write_run(tmp_path / "other", utc="2026-10-02T18:00:00+00:00", monotonic=9.0)
+    (first / "journal.db").write_bytes((other / "journal.db").read_bytes())
+    found = {problem.path: problem for problem in verify_run(first).problems}
+    assert found["run.json"].text == "is of another run than journal.db"
+    assert found["run.json"].mend is None
+    damaged = json.loads((other / "run.json").read_text(encoding="utf-8"))
+    (other / "run.json").write_text(json.dumps({**damaged, "monotonic": 9.5}), encoding="utf-8")
+    assert problems(other) == {"run.json": Mend.MANIFEST}, "one damaged number is no other run"
