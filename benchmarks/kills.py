@@ -223,7 +223,7 @@ def kill_workers(campaign: Path, place: Path, kills: int, dice: random.Random, f
             active = {die.name: die.folder for die in read_state(run).dies.values() if die.state is State.RUNNING}
             for name in active.keys() - killed if done < kills else ():
                 # a row, not a time: on a machine with other work a die takes longer than it took alone, or ends before
-                folder, row = run / "dies" / active[name], dice.uniform(0.0, 0.9) * rows[name]
+                folder, row = run / "dies" / active[name], dice.uniform(0.0, 0.5) * rows[name]
                 while process.poll() is None and committed(run).get(folder / "journal.db", 0) < row:
                     time.sleep(0.02)
                 before, owner = committed(run), holder(folder)

@@ -137,8 +137,8 @@ class Daffodil(Plan):
         knows how far it came: from before a message is sent until it is answered, all that it might do counts as done.
         """
         made: list[dict[str, IntArray]] = []
-        self._scripts.rescued = self._attempts(plan, made)
-        self.check(plan)
+        self._scripts.expect(plan)
+        self._scripts.require_fit(plan)
         if plan.v_read <= 0.0:
             self._scripts.rescued = None
             return super()._program(plan)

@@ -49,7 +49,7 @@ class Client:
     def _object(self, answer: str) -> dict[str, Any]:
         try:
             return dict(json.loads(answer))
-        except ValueError as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise InstrumentError(f"{self._name} answered '{answer[:60]}', where JSON was expected") from error
 
     def identity(self) -> str:

@@ -122,9 +122,14 @@ def answer_of(reply: Mapping[str, Any], plan: WritePlan, program: Mapping[str, A
         raise InstrumentError("the attempts of a write plan are not those of its cells, one after the other")
     if ((made["code"] < 0) | (made["code"] > reg.TOP_CODE)).any():
         raise InstrumentError(f"the attempts of a write plan have a code beyond 0 to {reg.TOP_CODE}")
+    begun = _next(plan, made, np.asarray(program["cut"]))
     if aborted:
-        begun = _next(plan, made, np.asarray(program["cut"]))
         raise Ended(f"the write plan was ended by the board {aborted[0]}", joined([made, begun]))
+    if len(begun["cell"]):
+        raise InstrumentError(
+            f"the attempts of a write plan end before its end: attempt {begun['attempt'][0]} of cell "
+            f"{begun['cell'][0]} is missing"
+        )
     return made
 
 

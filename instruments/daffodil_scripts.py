@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from labctl.core.errors import BenchError
 from labctl.core.operations import Attempts, WritePlan
 from labctl.core.units import FloatArray, IntArray, Second
 
@@ -41,6 +42,10 @@ class Scripts:
         self.rescued: Attempts | None = None
         """What is known of the last plan, without an attempt if it ended before a message; None: nothing is known."""
 
+    def expect(self, plan: WritePlan) -> None:
+        """Take note that `plan` comes next: until it is begun, `rescued` is without an attempt of it."""
+        self.rescued = Attempts.none_of(plan)
+
     def expected(self, plan: WritePlan) -> Second:
         """Return the predicted time of `plan` if every cell verifies at its first pulse, s."""
         seconds = self._board.seconds_of_cells(plan, np.minimum(plan.most, 1))
@@ -52,8 +57,14 @@ class Scripts:
         return self._message * max(len(plan.ladder), self._count(plan)) + float(seconds.sum())
 
     def require_fit(self, plan: WritePlan) -> None:
-        """Raise BenchError for a plan that the board cannot carry out."""
+        """Raise BenchError for a plan that the board cannot carry out, or one with a cell longer than a message."""
         self._board.check(plan)
+        longest = float(self._board.seconds_of_cells(plan, plan.most).max(initial=0.0))
+        if plan.v_read > 0.0 and longest > self._lease / 2:
+            raise BenchError(
+                f"a cell takes up to {longest:.3g} s, and half a lease of {self._lease:.3g} s is what the board "
+                "carries out by itself; a shorter ladder or a longer lease would do, or 'programming: host'"
+            )
 
     def _count(self, plan: WritePlan) -> int:
         return sum(1 for _ in self.messages(plan))

@@ -122,6 +122,10 @@ class InsideScripts:
             raise BenchError("several matrices, and one of them a node of TSP-Link; leave 'tsplink' out of all")
         self._met: set[str] = set()
 
+    def expect(self, plan: WritePlan) -> None:
+        """Take note that `plan` comes next: until it is begun, `rescued` is without an attempt of it."""
+        self._rescued = Attempts.none_of(plan)
+
     @property
     def rescued(self) -> Attempts | None:
         """What is known of the last plan, without an attempt if it ended before a script; None: nothing is known."""
@@ -185,12 +189,12 @@ class InsideScripts:
 
         What broke off was made safe, and `rescued` tells how far it came.
         """
-        self._rescued = self._attempts(plan, ())
+        self.expect(plan)
         cells = self._cells(plan)
         self.require_fit(plan)
         made: list[CellAttempt] = []
         if not cells.number:
-            return self._rescued
+            return Attempts.none_of(plan)
         self._visits.first_voltage()
         self._io.switch_on()
         self._rescued = None

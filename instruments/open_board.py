@@ -19,7 +19,7 @@ from instruments.serials import require_serials
 from labctl.core.bias import Nominal
 from labctl.core.board import Board, Bounded, Traffic
 from labctl.core.die import Die, DieWrapper, PlanScripts, unknown_operation
-from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 
@@ -55,9 +55,17 @@ class BoardDie(Limited):
     @overload
     def perform(self, operation: WritePlan) -> Attempts: ...
     def perform(self, operation: Operation) -> Reading | Attempts:
-        """Do `operation` within the limits, if anything may be energised."""
+        """Do `operation` within the limits, if anything may be energised.
+
+        Raises:
+            SwitchedOff: somebody has switched the bench off, before it or while it went on.
+        """
         self._permit()
-        return super().perform(operation)
+        try:
+            return super().perform(operation)
+        except LabError:
+            self._permit()  # what ended it may be the board that somebody made safe
+            raise
 
     @property
     def traffic(self) -> Traffic | None:

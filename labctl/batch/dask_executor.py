@@ -81,13 +81,13 @@ class Dask:
     def _asking(self) -> Iterator[None]:
         """Ask the scheduler; BenchError if it does not answer.
 
-        A client whose scheduler went away meanwhile raises what its half-closed state makes of the call, an
-        AttributeError among others: its status tells.
+        A client whose scheduler went away meanwhile raises what its half-closed state makes of the call: an
+        AttributeError of what it has no more, or something else with another status.
         """
         try:
             yield
         except Exception as error:
-            if isinstance(error, OSError | TimeoutError) or self._client.status != "running":
+            if isinstance(error, OSError | TimeoutError | AttributeError) or self._client.status != "running":
                 raise BenchError(f"{self._what}: the scheduler does not answer: {error}") from error
             raise
 
@@ -124,7 +124,8 @@ class Dask:
         """Take the run in a folder, which the workers see, for what is worked on from now on."""
         self._run, self._go_file = run, go_file
         self._topic = go_file.path.parent.name
-        self._client.subscribe_topic(self._topic, lambda event: self._messages.put(tuple(event[1])))
+        with self._asking():
+            self._client.subscribe_topic(self._topic, lambda event: self._messages.put(tuple(event[1])))
 
     def disconnect(self) -> None:
         """Disconnect from the cluster, which stays; once more does nothing."""
@@ -132,7 +133,8 @@ class Dask:
 
     def open(self) -> tuple[Executor, Callable[[Job], DieResult]]:
         """Return the cluster's executor."""
-        executor: Executor = self._client.get_executor(pure=False)
+        with self._asking():
+            executor: Executor = self._client.get_executor(pure=False)
         return executor, partial(run_on_cluster, self._run, self._go_file, self._topic, self._ours)
 
     def messages(self, seconds: float) -> Iterator[tuple[str, str, Any]]:

@@ -70,6 +70,10 @@ class PlanScripts(Protocol):
         """Raise BenchError if the instrument cannot hold the script of `plan`, or all its attempts."""
         ...
 
+    def expect(self, plan: WritePlan) -> None:
+        """Take note that `plan` comes next: until it is begun, `rescued` is without an attempt of it."""
+        ...
+
     @property
     def rescued(self) -> Attempts | None:
         """What is known of the last plan, without an attempt if it ended before a script; None: nothing is known.

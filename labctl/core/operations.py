@@ -237,6 +237,13 @@ class Attempts:
         current = np.full(len(cell), np.nan)
         return cls(cell, attempt, plan.ladder[attempt - 1], current, unknown, unknown, nothing, nothing.copy())
 
+    @classmethod
+    def none_of(cls, plan: WritePlan) -> "Attempts":
+        """Return the attempts of a plan that was not begun."""
+        none, nothing = np.zeros(0, np.int64), np.zeros(len(plan), np.bool_)
+        flag = np.zeros(0, np.uint8)
+        return cls(none, none, np.zeros(0), np.zeros(0), flag, flag, nothing, nothing.copy())
+
     def judged(self, plan: WritePlan, cells: IntArray, reading: Reading) -> "Attempts":
         """Return the same with the `cells` (k,) that are lost judged by a read of each, taken afterwards.
 

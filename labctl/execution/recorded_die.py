@@ -136,10 +136,12 @@ class RecordedDie(DieWrapper[Limited]):
         number = self._journal.intend(self._stage, PROGRAM, plan)
         self._journal.commit()
         self._lease(SLOWER * time + GRACE)
+        scripts = self.scripts
+        if scripts is not None:  # what it knows of the plan before is no result of this one
+            scripts.expect(plan)
         try:
             attempts = self._die.perform(plan)
         except BaseException as error:
-            scripts = self.scripts
             rescued = None if scripts is None else scripts.rescued
             self._journal.result(number, Attempts.at_most(plan) if rescued is None else rescued)
             if isinstance(error, ContactError) and not isinstance(error, ContactLost):

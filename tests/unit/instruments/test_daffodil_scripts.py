@@ -1,12 +1,14 @@
 """Write plans that a Daffodil board carries out by itself: what is known of one that breaks off, and what it takes."""
 
+import json
+
 import numpy as np
 import pytest
 
 from instruments.daffodil_plan import Options, Plan
 from instruments.open_board import BareBoard, BoardDie
 from labctl.core.bias import Nominal
-from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.errors import BenchError, InstrumentError, SwitchedOff
 from labctl.core.limits import Limits
 from labctl.core.operations import Attempts, Flag, WritePlan
 from labctl.core.write_loop import program_by_host
@@ -117,7 +119,58 @@ def test_a_message_has_cells_of_one_kernel_and_half_a_lease_of_time():
     assert len(parts) > 2
     assert np.array_equal(np.concatenate(parts), np.arange(40))
     seconds = short.seconds_of_cells(plan, plan.most)
-    assert all(seconds[cells].sum() <= 0.05 or len(cells) == 1 for cells in parts)
+    assert all(seconds[cells].sum() <= 0.05 for cells in parts)
     assert (scripts.expected(plan) - 2 * options.message) == pytest.approx(
         board.seconds_of_cells(plan, np.minimum(plan.most, 1)).sum()
     )
+    tight = Plan(options.model_copy(update={"lease": 1.9 * seconds.max()}), Nominal.alike(2e-4, 1e-4, 2), 1)
+    with pytest.raises(BenchError, match=r"half a lease of .* is what the board carries out by itself"):
+        tight.scripts.require_fit(plan)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 13])
+def test_an_answer_that_ends_before_the_plan_does_is_none(kept):
+    on = on_board(chip(1, 5, 4, ideal=True))
+    die, plan, answer = inside(on), plan_of(on.board, 20), on.server.service.handle
+
+    def cut(line):
+        reply = answer(line)
+        if line[:5] != "WRITE":
+            return reply
+        verb, _, text = reply.partition(" ")
+        return f"{verb} " + json.dumps({name: part[:kept] for name, part in json.loads(text).items()})
+
+    on.server.service.handle = cut
+    with pytest.raises(InstrumentError, match="end before its end: attempt"):
+        die.program(plan)
+    rescued = die.scripts.rescued
+    assert np.array_equal(np.bincount(rescued.cell, minlength=20), plan.most), "all of it counts"
+
+
+def test_an_answer_that_is_no_object_is_an_error_of_the_board():
+    on = on_board(chip(1, 5, 4, ideal=True))
+    die, answer = inside(on), on.server.service.handle
+    on.server.service.handle = lambda line: "ATTEMPTS 5" if line[:5] == "WRITE" else answer(line)
+    with pytest.raises(InstrumentError, match="where JSON was expected"):
+        die.program(plan_of(on.board, 20))
+
+
+def test_a_plan_that_ends_because_the_bench_was_switched_off_is_told_as_that():
+    on = on_board(chip(1, 5, 4, ideal=True))
+    off = []
+
+    def permit():
+        if off:
+            raise SwitchedOff("switched off by somebody")
+
+    die, answer = BoardDie(BareBoard(on.board, on.board.nominal), LIMITS, permit, inside=True), on.server.service.handle
+
+    def switched_off(line):
+        if line[:5] == "WRITE":
+            off.append(line)
+            return "ERROR safed: it was made safe"
+        return answer(line)
+
+    on.server.service.handle = switched_off
+    with pytest.raises(SwitchedOff):
+        die.program(plan_of(on.board, 20))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from labctl.core.bias import Geometry, Nominal
-from labctl.core.errors import LimitError, LinkTimeoutError
+from labctl.core.errors import LimitError, LinkTimeoutError, SwitchedOff
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Attempts, Flag, Pulse, Reading, Sense, WritePlan
 from labctl.core.rebuild import Rebuild
@@ -43,6 +43,9 @@ class Scripted(NominalDie):
 
     def require_fit(self, plan: WritePlan) -> None:
         pass
+
+    def expect(self, plan: WritePlan) -> None:
+        self.rescued = Attempts.none_of(plan)
 
     def _sense(self, sense: Sense) -> Reading:
         self.done.append(f"sense {len(sense)}")
@@ -188,6 +191,34 @@ def test_a_script_that_was_lost_is_read_when_the_run_goes_on(tmp_path):
     assert 6 not in made.cell, "it had not come to it"
     assert np.array_equal(stress(tmp_path), counted.counts)
     assert (limited.counts >= 0).all()
+
+
+@pytest.mark.parametrize("cells", [8, 5])
+@pytest.mark.parametrize("error", [SwitchedOff("released later"), KeyboardInterrupt()])
+def test_a_chunk_that_is_refused_before_it_is_begun_has_no_attempts_whatever_came_before(tmp_path, cells, error):
+    class Refusing(Scripted):
+        allowed = 1
+
+        def perform(self, operation):
+            if isinstance(operation, WritePlan) and len(self.plans) == self.allowed:
+                raise error
+            return super().perform(operation)
+
+    die, plan = Refusing(), plan_of(cells)
+    journal = Journal.create(tmp_path, META)
+    with pytest.raises(type(error)):
+        RecordedDie(Limited(die, LIMITS), Replay(journal), "one").program(plan)
+    journal.close()
+    begun = die.plans[0]
+    assert len(die.plans) == 1
+    with Journal.open(tmp_path) as journal:
+        assert [len(op.result["cell"]) for op in journal.operations()] == [2 * begun, 0]
+    die.allowed = 99
+    _, made = again(tmp_path, die, plan)
+    undisturbed = Scripted()._one_after_the_other(plan)
+    assert np.array_equal(made.cell, undisturbed.cell[: 2 * begun])
+    assert not made.lost.any()
+    assert made.verified.tolist() == [k < begun for k in range(cells)], "what was not begun is wrong still"
 
 
 @pytest.mark.parametrize("killed", [True, False])
