@@ -16,6 +16,7 @@ from instruments.daffodil_client import Client, LeaseLost
 from instruments.daffodil_events import Events, Records
 from instruments.daffodil_plan import BATCH, PATTERNS, Options, Plan
 from instruments.daffodil_program import Ended, answer_of, attempts_of, joined, lost_of, program_of
+from instruments.transport import CHECK, brief, unexpected
 from labctl.boards.daffodil import patterns as packed
 from labctl.boards.daffodil import registers as reg
 from labctl.core.bias import Bias, Nominal
@@ -81,7 +82,7 @@ class Daffodil(Plan):
         kept = self._client.ours_as_object("SET", settings, "SET")
         if kept != settings:
             wrong = sorted(key for key in settings if kept.get(key) != settings[key])
-            raise InstrumentError(f"{self.name} was set up, and has other {', '.join(wrong)}")
+            raise InstrumentError(f"{self.name}: 'SET' was answered by other {', '.join(wrong)} than were set; {CHECK}")
         self._zero = self._measured_zero()
 
     def _highest(self) -> tuple[int, int, int]:
@@ -112,7 +113,8 @@ class Daffodil(Plan):
             worst = int(np.flatnonzero(stray)[0])
             raise InstrumentError(
                 f"{self.name}: column {worst} reads code {zero[worst]:.6g} behind closed gates, far from that of its "
-                "reference; look at the column, or list it under bad_cols"
+                f"reference{', as other columns do' if stray.sum() > 1 else ''}; look at the column and at the board's "
+                "supply, or list it under bad_cols"
             )
         return zero
 
@@ -229,13 +231,14 @@ class Daffodil(Plan):
             most = 2 * (len(records) * (reg.LINES + 1) + 1)
             words = np.frombuffer(packed.unpack(answer, most), "<u2").astype(np.int64)
         except ValueError as error:
-            raise InstrumentError(f"{self.name}: {error}") from error
+            raise unexpected(self.name, "RUN", brief(answer), f"codes ({error})") from error
         count = int(words[-1]) if len(words) else -1
         if count < 0 or len(words) != expected + count + 1:
-            raise InstrumentError(f"{self.name} sent {len(words)} words for {expected} codes")
+            raise unexpected(self.name, "RUN", f"{len(words)} words", f"{expected} codes")
         codes, numbers = words[:expected], words[expected : expected + count]
         if (codes > reg.TOP_CODE).any() or (numbers >= len(records)).any():
-            raise InstrumentError(f"{self.name} sent a code above {reg.TOP_CODE}, or a pattern beyond {len(records)}")
+            wrong = f"a code above {reg.TOP_CODE}, or a pattern beyond {len(records)}"
+            raise unexpected(self.name, "RUN", wrong, "codes")
         late = np.zeros(len(records), np.bool_)
         late[numbers] = True
         return codes, late
@@ -285,14 +288,14 @@ class Daffodil(Plan):
         """The same with the first bytes of a fresh connection, asked by anybody; return what was on."""
         met, live = self._client.break_in()
         if live:
-            raise InstrumentError(f"{self.name}: {', '.join(self._states(live))} are NOT at rest")
+            raise InstrumentError(f"{self.name}: {', '.join(self._states(live))} are NOT at rest; {CHECK}")
         self._broken = False
         return self._states(met)
 
     def verify_off(self) -> None:
         """Read back that every line is at rest; InstrumentError if one is not."""
         if live := self.state():
-            raise InstrumentError(f"{self.name}: {', '.join(live)} are NOT at rest")
+            raise InstrumentError(f"{self.name}: {', '.join(live)} are NOT at rest; {CHECK}")
 
     def close(self) -> None:
         """Give the board back and end the conversation."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from instruments.transport import CHECK, brief, unexpected
 from labctl.boards.daffodil import patterns as packed
 from labctl.core.errors import BenchError, InstrumentError, LabError, NotDriven
 from labctl.core.transport import Transport, Wait
@@ -32,42 +33,45 @@ class Client:
     def _ask(self, text: str, expected: str, extra: Second = 0.0) -> str:
         """Return what follows `expected` in the answer; the errors of the server by their kind."""
         answer = self._wire.query(text, wait=Wait.MEASURE, extra=extra)
-        verb, _, rest = answer.partition(" ")
+        (verb, _, rest), asked = answer.partition(" "), text.partition(" ")[0]
         if verb == expected:
             return rest
         kind, _, message = rest.partition(": ")
         if verb != "ERROR":
-            raise InstrumentError(f"{self._name} answered '{answer[:60]}' to '{text[:20]}'; '{expected}' was expected")
+            raise unexpected(self._name, asked, brief(answer), f"'{expected}'")
         if kind == "lease":
-            raise LeaseLost(f"{self._name}: {message}")
+            raise LeaseLost(f"{self._name}: '{asked}': {message}; {CHECK}")
         if kind == "safed":
             self._lose()
-            raise NotDriven(f"{self._name}: {message}; look who switched it off, and why")
+            raise NotDriven(f"{self._name}: {message}, '{asked}' is refused; look at it: who switched it off, and why")
         error = BenchError if kind in ("version", "refused") else InstrumentError
-        raise error(f"{self._name}: {message}")
+        raise error(f"{self._name}: '{asked}': {message}; {CHECK}")
 
-    def _object(self, answer: str) -> dict[str, Any]:
+    def _object(self, command: str, answer: str) -> dict[str, Any]:
         try:
             return dict(json.loads(answer))
         except (ValueError, TypeError, RecursionError) as error:
-            raise InstrumentError(f"{self._name} answered '{answer[:60]}', where JSON was expected") from error
+            raise unexpected(self._name, command, brief(answer), "JSON") from error
 
     def identity(self) -> str:
         """Return the identity; BenchError if it is no server of a board, or has another version."""
         identity = self._wire.query("*IDN?")
         fields = identity.split(",")
         if fields[:2] != ["mtj-labctl", "daffodil"] or len(fields) != 4:
-            raise BenchError(f"{self._name}: '{identity[:60]}' answers; the server of a Daffodil board was expected")
+            raise BenchError(
+                f"{self._name}: '{brief(identity)}' answers '*IDN?'; the server of a Daffodil board was expected; "
+                "check that its address is right"
+            )
         if fields[3] != str(packed.VERSION):
             raise BenchError(
-                f"{self._name}: the server on the board has version {fields[3]}, this suite {packed.VERSION}; "
-                "copy labctl/boards/daffodil to the board again"
+                f"{self._name}: the server on the board has version {fields[3]}, this suite {packed.VERSION}, by "
+                f"'*IDN?'; copy labctl/boards/daffodil to the board again, start it there, and {CHECK}"
             )
         return identity
 
     def state(self) -> dict[str, Any]:
         """Return what the board is: `holder`, `live` lines with their codes, how often it was `silenced`."""
-        return self._object(self._ask("STATE?", "STATE"))
+        return self._object("STATE?", self._ask("STATE?", "STATE"))
 
     def _lose(self) -> None:
         self._token, self._is_set_up = None, False
@@ -116,7 +120,7 @@ class Client:
 
     def ours_as_object(self, verb: str, given: Mapping[str, Any], expected: str, extra: Second = 0.0) -> dict[str, Any]:
         """Likewise, of JSON."""
-        return self._object(self.ours(verb, json.dumps(given), expected, extra))
+        return self._object(verb, self.ours(verb, json.dumps(given), expected, extra))
 
     def safe(self) -> None:
         """Have the board at rest, verified by it; it is nobody's then."""

@@ -63,6 +63,11 @@ class Options(Analogue):
         return Geometry(self.kernels, self.n_rows, self.n_cols, Kind.ONE_T_ONE_R)
 
     @property
+    def message_time(self) -> Second:
+        """Time of a message and of the conversions that prove its readings, s."""
+        return self.message + self.n_cols * self.conversion
+
+    @property
     def pace(self) -> Pace:
         """Times of the board."""
         return Pace(self.clock, self.settle, self.rest, self.conversion, self.dac_write)
@@ -117,7 +122,7 @@ class Plan(BoardPlan):
                 raise unknown_operation(self, operation)
         seconds = float(self._options.pace.seconds(events.records).sum())
         batches = 1 + int(seconds / BATCH) + len(events) // PATTERNS
-        return self._options.message * batches + seconds
+        return self._options.message_time * batches + seconds
 
     @property
     def scripts(self) -> Scripts:

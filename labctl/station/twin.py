@@ -162,10 +162,10 @@ class Twin:
             place=next(iter(self.dies)),
             in_contact=in_contact or not moved,
         )
+        self._on_board: SimDie | ChipDie = next(iter(self.dies.values()))
         context = EmulatorContext(
             self.world,
             station,
-            die=next(iter(self.dies.values())),
             ideal=bench.twin.ideal_instruments,
             offset=bench.twin.offset,
             gain=bench.twin.gain,
@@ -199,7 +199,9 @@ class Twin:
         self.server: Server | None = serve(*self._reached.values()) if sockets else None
 
     def _emulate(self, name: str, entry: Entry, context: EmulatorContext) -> Any:
-        """Return what the driver of an entry names as its emulator; None for one that a person moves, or a board.
+        """Return what the driver of an entry names as its emulator, around the die that is there now.
+
+        None for one that a person moves, or a board.
 
         It is an instrument for a driver with a wire, and for one that brings its own connection what it talks to.
         """
@@ -210,7 +212,7 @@ class Twin:
         plugin = plugins.find(plugins.EMULATORS, named)
         make = plugin.load()
         try:
-            made = make(name, options, context)
+            made = make(name, options, replace(context, die=self._on_board))
         except LabError:
             raise
         except Exception as error:
@@ -239,7 +241,7 @@ class Twin:
 
     def insert(self, spot: Spot) -> str:
         """Put the die of a spot onto the board, as a person would; return what stands on it."""
-        die = self.at(spot)
+        self._on_board = die = self.at(spot)
         with self.world.lock:
             for board in (*self.instruments.values(), *self._in_place):
                 if isinstance(board, Exchanging):

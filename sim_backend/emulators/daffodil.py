@@ -3,21 +3,23 @@
 Source: `labctl.boards.daffodil`, the server itself, and `sim_backend.emulators.daffodil_board` for what is below it.
 """
 
-from random import Random
 from typing import Any
 
 import numpy as np
 
 from labctl.boards.daffodil import registers as reg
 from labctl.core.errors import BenchError
+from labctl.core.units import Volt
 from sim_backend.chip import ChipDie
 from sim_backend.die import SimDie
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.daffodil_analog import Analog
 from sim_backend.emulators.daffodil_batch import BatchEngine, BatchService
 from sim_backend.emulators.daffodil_board import EmulatedBoard
+from sim_backend.emulators.daffodil_leftovers import leftovers
 from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.link import Instrument
+from sim_backend.emulators.safety_audit import HOT_VOLTAGE
 from sim_backend.emulators.world import World
 
 SERIAL = "70001"
@@ -30,6 +32,8 @@ class DaffodilServer(Instrument):
         name: on the bench.
         board: the emulated board, which is initialised.
     """
+
+    on_needles = False
 
     def __init__(self, name: str, board: EmulatedBoard, world: World) -> None:
         super().__init__(name, "daffodil", world)
@@ -60,26 +64,25 @@ class DaffodilServer(Instrument):
             raise BenchError(f"{self.name} has chips like {self.board.chip.name}; die {die.name} is none")
         self.board.put(die)
 
+    def outputs(self) -> dict[str, Volt]:
+        """Return the lines that are away from the reference, and the gates that are away from closed, with their V.
+
+        None of a board whose chip has no power.
+        """
+        board = self.board
+        if board.defects.unsupplied or not all(board.data >> bit & 1 for bit in reg.POWER):
+            return {}
+        _, n_rows, n_cols = board.chip.geometry.shape
+        rest, ground = board.out[reg.REFERENCE], board.analog.ground
+        lines = {f"row{i}": board.out[reg.column_dac(i)] - rest for i in range(n_rows)}
+        lines |= {f"col{i}": board.out[reg.row_dac(i)] - rest for i in range(n_cols)}
+        gates = {f"gate{i}": board.out[reg.gate_dac(i, board.swapped)] - ground for i in range(n_rows)}
+        live = {line: volts for line, volts in lines.items() if abs(volts) > HOT_VOLTAGE}
+        return live | {gate: volts for gate, volts in gates.items() if volts > board.chip.opens_above}
+
     def leftovers(self) -> dict[str, Leave]:
-        """Return how lines, gates and enables are left as by another program."""
-
-        def line(rng: Random) -> str:
-            place = reg.column_dac(rng.randrange(reg.LINES))
-            self.board.write_dac(*place, name="raw", value=rng.randrange(1393, 4096))
-            return f"DAC {place}"
-
-        def gate(rng: Random) -> str:
-            place = reg.gate_dac(rng.randrange(reg.LINES))
-            self.board.write_dac(*place, name="raw", value=rng.randrange(1600, 4096))
-            return f"gate {place}"
-
-        def enable(rng: Random) -> str:
-            bit = reg.ROW + rng.randrange(reg.LINES)
-            word = reg.DATA + 4 * (bit // 32)
-            self.board.write(word, self.board.read(word) | 1 << bit % 32)
-            return f"output {bit}"
-
-        return {**super().leftovers(), "line": line, "gate": gate, "enable": enable}
+        """Return how each part of the board and of its server is left, as by another program."""
+        return {**super().leftovers(), **leftovers(self.board, self.service)}
 
 
 def emulate(name: str, options: Any, context: EmulatorContext) -> DaffodilServer:

@@ -1,5 +1,6 @@
 """The analogue part of an emulated Daffodil board, and the audit of what the board does to its chip."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +12,28 @@ from sim_backend.rng import Stream
 
 FULL: Volt = 5.0
 STEPS = 4096
+
+
+@dataclass
+class Defects:
+    """What is broken on a board; nothing on a sound one.
+
+    Args:
+        stuck: channels of DACs that take no code any more.
+        saturated: outputs of amplifiers that stay at a rail, V, by the row of the board.
+        dead: codes that converters give whatever they convert, by the number of the ADC.
+        unsupplied: the converters and amplifiers are without power, and the registers do not tell.
+    """
+
+    stuck: frozenset[tuple[int, int]] = frozenset()
+    saturated: Mapping[int, Volt] = field(default_factory=dict)
+    dead: Mapping[int, int] = field(default_factory=dict)
+    unsupplied: bool = False
+
+    @property
+    def none(self) -> bool:
+        """Whether the board is sound."""
+        return not (self.stuck or self.saturated or self.dead or self.unsupplied)
 
 
 @dataclass

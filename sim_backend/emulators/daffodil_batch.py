@@ -166,7 +166,9 @@ class BatchEngine(Engine):
         batch = Batch.of(patterns)
         if self.abort or not self.at_once or not len(batch) or not self._predictable() or self._late(batch).any():
             return super().run(patterns)
-        return self._at_once(batch, rested=True), []
+        codes = self._at_once(batch, rested=True)
+        self.verify_rest()
+        return codes, []
 
     def attempts(
         self, writes: Sequence[Pattern], reads: Sequence[Pattern], cells: Sequence[int]

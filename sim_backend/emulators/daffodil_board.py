@@ -24,7 +24,7 @@ from labctl.core.errors import BenchError
 from labctl.core.operations import Pulse, Sense
 from labctl.core.units import Ampere, BoolArray, FloatArray, Second, Volt
 from sim_backend.chip import ChipDie
-from sim_backend.emulators.daffodil_analog import FULL, STEPS, Analog, BoardAudit
+from sim_backend.emulators.daffodil_analog import FULL, STEPS, Analog, BoardAudit, Defects
 from sim_backend.emulators.world import World
 
 MOST_CURRENT: Ampere = 40e-3
@@ -58,7 +58,7 @@ class EmulatedBoard:
         chip.bare()
         self.chip, self.analog, self.world = chip, analog, world
         self.clock, self.conversion, self.dac_write, self.swapped = clock, conversion, dac_write, swapped
-        self.audit = BoardAudit()
+        self.audit, self.defects = BoardAudit(), Defects()
         self.power_off()
 
     def power_off(self) -> None:
@@ -126,9 +126,11 @@ class EmulatedBoard:
         low, high = {"raw": (0, STEPS - 1), "calibscale": (0, STEPS - 1), "calibbias": (-2048, 2047)}[name]
         if not low <= value <= high:
             raise OSError(f"DAC {dac} channel {channel}: {name} {value}; expected {low} to {high}")
+        self.world.advance(self.dac_write)
+        if (dac, channel) in self.defects.stuck:
+            return
         self._dac[dac, channel][name] = value
         self.written.add((dac, channel))
-        self.world.advance(self.dac_write)
 
     def read_dac(self, dac: int, channel: int, name: str) -> int:
         """Return a property of a channel."""
@@ -153,7 +155,7 @@ class EmulatedBoard:
     def _gates(self) -> FloatArray:
         """Return the voltages (n_rows,) of the gates above the chip's ground; cells whose gate opens are recorded."""
         volts = np.array([self.out[reg.gate_dac(i, self.swapped)] for i in range(self._n_rows)]) - self.analog.ground
-        if not (self._bit(reg.ENABLE_G) and self._bit(reg.POWER[0])):
+        if self.defects.unsupplied or not (self._bit(reg.ENABLE_G) and self._bit(reg.POWER[0])):
             volts = np.zeros(self._n_rows)
         mode = self._bit(reg.WRITE_G), self._bit(reg.EXTERNAL_G)
         if mode == (1, 0):
@@ -163,6 +165,8 @@ class EmulatedBoard:
         if self._bit(reg.FULL_POWER):  # [?] the chip then opens a gate wholly or not at all
             volts = np.where(volts > self.chip.opens_above, FULL - self.analog.ground, 0.0)
         self.audit.gate = max(self.audit.gate, float(volts.max()))
+        ledger = self.world.ledger
+        ledger.peak_gate_voltage = max(ledger.peak_gate_voltage, self.audit.gate)
         self.opened = volts > self.chip.opens_above
         self.audit.see(self.held, self.held, self.opened, self._n_rows)
         return volts.clip(min=0.0)
@@ -187,7 +191,10 @@ class EmulatedBoard:
         """Return the code of a row's ADC at this moment; 0 of one that no row has."""
         if row >= reg.LINES:
             return 0
+        if self.defects.unsupplied or row // reg.ADC_CHANNELS in self.defects.dead:
+            return self.defects.dead.get(row // reg.ADC_CHANNELS, 0)
         volts = self._outputs[row] if self.now() <= self._ends else self.out[reg.REFERENCE] + self.analog.offset[row]
+        volts = self.defects.saturated.get(row, volts)
         return int(min(max(round(float(volts) * STEPS / FULL), 0), STEPS - 1))
 
     # -- time
@@ -210,6 +217,8 @@ class EmulatedBoard:
         self._outputs = self.out[reg.REFERENCE] + self.analog.offset.copy()
         self.audit.events += 1
         powered = all(self._bit(bit) for bit in reg.POWER) and not self._bit(reg.POWER_DOWN)
+        if self.defects.unsupplied:
+            return
         if not powered or not clocks:
             self.refuse("an event without power" if clocks else "an event of no clock")
             return

@@ -57,7 +57,9 @@ class Events:
 
 
 def follows_its_settings(board: EmulatedBoard, codes: Mapping[Place, int], clock: Second) -> bool:
-    """Return whether a board has these codes, loaded, its powers and this clock, and time that passes at once."""
+    """Return whether a sound board has these codes, loaded, its powers and this clock, and time that passes at once."""
+    if not board.defects.none:
+        return False
     if board.world.clock.waits or board.world.go_on is not None or board.written or clock != board.clock:
         return False
     outputs = [bool(board.data >> bit & 1) for bit in (*_ALWAYS, *_NEVER)]
@@ -124,6 +126,8 @@ def _applied(board: EmulatedBoard, events: Events, places: Sequence[Place]) -> _
     gates = volts[:, [at[reg.gate_dac(i, board.swapped)] for i in range(n_rows)]] - board.analog.ground
     on = np.concatenate([events.on[:, :n_rows], events.on[:, reg.LINES : reg.LINES + n_cols]], axis=1)
     board.audit.gate = max(board.audit.gate, float(gates.max()))
+    ledger = board.world.ledger
+    ledger.peak_gate_voltage = max(ledger.peak_gate_voltage, board.audit.gate)
     return _Applied(level, on, gates.clip(min=0.0), gates > board.chip.opens_above, events.kernel, n_rows)
 
 

@@ -122,6 +122,9 @@ class Instrument(ABC):
         model: as in its identity.
     """
 
+    on_needles = True
+    """Whether needles are between it and the die."""
+
     def __init__(self, name: str, model: str, world: World) -> None:
         self.name, self.model, self.world = name, model, world
         self.lock = RLock()

@@ -35,6 +35,7 @@ class SafetyAudit:
     Args:
         peak_cell_voltage: largest |V_row - V_col| between two lines of one kernel, transients included, V. On a
             passive array no cell sees more than its lines.
+        peak_gate_voltage: highest gate of a cell, above the ground of its chip, V.
         first_bias: per time that the needles went down (or were down at the start), the largest difference between two
             lines of a kernel until the die was at rest again, V; 0 if nothing was applied yet.
         pulses: pulses of pulse sources that came to a line.
@@ -42,6 +43,7 @@ class SafetyAudit:
     """
 
     peak_cell_voltage: Volt = 0.0
+    peak_gate_voltage: Volt = 0.0
     relay_operations: int = 0
     pulses: int = 0
     messages: int = 0

@@ -7,7 +7,7 @@ message delivers it and happens at the next to which it does.
 import random
 import re
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from sim_backend.emulators.generic_matrix import GenericMatrix
 from sim_backend.emulators.k707 import K707
@@ -79,6 +79,8 @@ class Injection:
         self.dice = random.Random(f"{kind} {seed}")
         self.happened = self.repaired = False
         self.instrument = self.detail = ""
+        self.drawn: Any = None
+        """What a kind that lasts has drawn, to be the same every time; None before it was."""
 
     @property
     def lasting(self) -> bool:
@@ -100,8 +102,11 @@ class Injection:
 Act = Callable[[Injection, Link, bytes], bool]
 Change = Callable[[random.Random, Link, bytes], bytes | None]
 KINDS: dict[str, Act] = {}
-LASTING = ("deaf", "gone", "mute", "babbling")
-"""Kinds of an instrument that is dead from one message on, until it is repaired."""
+LASTING = (
+    *("deaf", "gone", "mute", "babbling"),
+    *("line stuck", "amplifier saturated", "converter dead", "supply off", "registers reset", "another version"),
+)
+"""Kinds of an instrument that is dead, or a board of which something is, from one message on, until it is repaired."""
 
 
 def kind(name: str) -> Callable[[Act], Act]:
@@ -349,7 +354,7 @@ def _trip(injection: Injection, link: Link, data: bytes) -> bool:
 def _lift(injection: Injection, link: Link, data: bytes) -> bool:
     world = link.world
     is_source = type(link.instrument).outputs is not Instrument.outputs
-    applies = is_source and world.in_contact
+    applies = is_source and link.instrument.on_needles and world.in_contact
     if applies:
         world.touch(False)
     link.deliver(data)

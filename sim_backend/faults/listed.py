@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from labctl.core.planned_fault import ON_THE_WAY, PlannedFault
+from sim_backend.faults import boards as boards  # registers its kinds
 from sim_backend.faults.dies import Tell
 from sim_backend.faults.kinds import Injection, Link
 

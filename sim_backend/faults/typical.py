@@ -10,7 +10,7 @@ from sim_backend.faults.dies import BAD, CONTACT_LOST, DEAD, MADE, NO_ANSWER, NO
 
 SIMULATED, ANY = "simulated", "any"
 """Kinds of dies that a fault of a die concerns: those without instruments, and all."""
-ROLES = ("source", "matrix", "prober", "pulse source")
+ROLES = ("source", "matrix", "prober", "pulse source", "board")
 QUEUES = ("source", "matrix", "pulse source")
 MOST_MESSAGES = 12
 """Messages that may pass before a fault that is due happens."""
@@ -42,13 +42,17 @@ TABLE: tuple[TypicalFault, ...] = (
     TypicalFault("reply lost", ROLES, 0.5, "a controller that drops a reply while it does something else"),
     TypicalFault("connection closed before", ROLES, 0.3, "an idle socket that instrument or switch has dropped"),
     TypicalFault("connection closed after", ROLES, 0.3, "the same with the message on its way"),
-    TypicalFault("busy", ("source", "matrix"), 0.2, "a script that does not end"),
+    TypicalFault("busy", ("source", "matrix", "board"), 0.2, "a script that does not end"),
     TypicalFault("error queued after", QUEUES, 0.4, "a command that the instrument refuses once"),
     TypicalFault("one number 9.91e37", ("source",), 0.3, "a reading that overflows its range"),
     TypicalFault("relays stuck", ("matrix",), 0.3, "worn or dirty reed relays"),
     TypicalFault("output trips off", ("source",), 0.3, "interlock, OUTPUT key, heat, a dip of the mains"),
     TypicalFault("needles lift", ("source",), 0.4, "a chuck that creeps, somebody at the table, a worn pad"),
-    TypicalFault("power cycle, link lost", QUEUES, 0.1, "a loose plug, a dip of the mains"),
+    TypicalFault("power cycle, link lost", (*QUEUES, "board"), 0.1, "a loose plug, a dip of the mains"),
+    TypicalFault("lease lost", ("board",), 0.2, "a computer that does something else for longer than the lease"),
+    TypicalFault("made safe by another client", ("board",), 0.1, "'labctl off' at another terminal, for this board"),
+    TypicalFault("amplifier saturated", ("board",), 0.1, "a burst of interference, a socket that somebody touches"),
+    TypicalFault("supply off", ("board",), 0.1, "a dip of the supply of converters and amplifiers"),
     TypicalFault(DEAD, (ANY,), 0.03, "a die of which no cell conducts: at the edge, broken lines"),
     TypicalFault(BAD, (ANY,), 0.05, "a die with two of five cells shorted or open"),
     TypicalFault(NO_CONTACT, (SIMULATED,), 0.03, "dirty needles or pads"),

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SMALL = {
     "bench.py": ["--small", "--json"],
+    "board.py": ["--small", "--json"],
     "chip.py": ["--small", "--json", "--campaign", "--only", "W01-x3y3"],
     "damage.py": ["--small"],
     "fleet.py": ["--small", "--json"],
@@ -65,6 +66,14 @@ def test_a_chip_is_surveyed_programmed_and_inferred():
     figures = json.loads(carried_out("chip.py", *SMALL["chip.py"]))
     assert len(figures) == 10
     assert min(figures.values()) > 0
+
+
+@pytest.mark.slow
+def test_a_board_keeps_its_limits_and_reads_as_its_chip_does():
+    figures = json.loads(carried_out("board.py", *SMALL["board.py"]))
+    assert [board["within"] for board in figures["limits"].values()] == [True] * 4
+    assert figures["without_noise"]["apart"] < 2
+    assert 0.8 < figures["with_noise"]["variances"] < 1.2
 
 
 @pytest.mark.slow

@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 from e2e.small_dies import BENCH, LIMITS, PADS, M, N
+from faults.boards import BOARD
+from faults.kinds import KINDS
 
+from instruments.bench import Bench
 from labctl.core.limits import Limits
 from protocols.network import Network
 from protocols.readout import InferenceSettings
@@ -22,6 +25,8 @@ from protocols.stage_inputs import Networks
 from protocols.survey import Survey
 from protocols.weights import Layer, Placement, Solution
 from protocols.write_verify import WriteVerify
+from sim_backend.description import DieDescription
+from sim_backend.faults.boards import KINDS_OF_BOARDS
 
 WRITE = {"v_start": 0.44, "v_max": 0.56, "v_step": 0.06, "budget": 4, "aperture": 1e-3, "compliance": 5e-4}
 NEEDLES = {
@@ -52,6 +57,35 @@ class FaultBench:
     dies: int = 2
     write: dict[str, Any] = field(default_factory=lambda: WRITE)
     limits: Limits = LIMITS
+
+    rows_share = False
+
+    @property
+    def kinds(self):
+        """Kinds of faults that can happen to it."""
+        return tuple(kind for kind in KINDS if kind not in KINDS_OF_BOARDS)
+
+    def model(self):
+        """Return the bench as its file is read."""
+        return Bench.model_validate(self.keys, context={"file": True})
+
+    def names(self):
+        """Return the names of instruments and pads, of which messages are to name one."""
+        return (*self.keys["instruments"], *self.keys["wiring"]["pads"])
+
+    def description(self):
+        """Return a sound die."""
+        keys = {
+            "name": "small",
+            "geometry": {"kernels": 1, "n_rows": self.shape[0], "n_cols": self.shape[1]},
+            "junction": {"diameter": "80 nm"},
+        }
+        return DieDescription.model_validate(keys, context={"file": True})
+
+    @property
+    def most(self):
+        """Highest voltage that its campaign asks of a cell, V."""
+        return WRITE["v_max"]
 
     def stages(self):
         """Return a survey, and on more than one cell write and inference of a network of 3 inputs and 2 classes."""
@@ -152,5 +186,6 @@ BENCHES = {
     "pulse source": _pulsed(),
     "host timed": _on_two_needles("keithley2450", "out", 10e-3),
     **({"adapted": _adapted()} if find_spec("pymeasure") else {}),
+    "board": BOARD,
 }
 """By their names on the command line; most injections happen on the first."""

@@ -23,7 +23,6 @@ from faults.kinds import DoesNotApply, Injection, Killed
 from faults.timeline import names
 
 from instruments import emergency
-from instruments.bench import Bench
 from instruments.bench_io import BenchIO
 from instruments.drivers import has_prober
 from instruments.emergency import make_safe
@@ -38,7 +37,7 @@ from labctl.execution.stop import Stop
 from labctl.station.bench_setup import on_bench
 from labctl.station.simulated import simulated
 from labctl.storage.journal import Journal
-from sim_backend.description import DieDescription
+from sim_backend.faults.boards import RESTARTED
 
 SEED = 5
 CHUNK = 0.5
@@ -73,11 +72,14 @@ class Course:
     """What happened in a run with an injection.
 
     Args:
+        peak, peak_gate: highest voltages of a cell and of a gate, V, by the twin's audit.
+        most: highest voltage of a cell that the campaign asks for and its limits allow, V; `limit_gate` is the bench's.
         told: exit code and reason of everything that did not go well, in order.
         bugs: tracebacks of exceptions that are no errors of this suite.
         untold: outputs left on at the end of a session that did not end with 6 and the names of their instruments.
         late: outputs that went off later after the detection of a fault than they may, in words.
         names: of instruments and pads in the bench file.
+        rows_share: a pulse counts for all cells of its row, as behind one gate.
     """
 
     injection: Injection
@@ -88,6 +90,10 @@ class Course:
     late: list[str] = field(default_factory=list)
     names: tuple[str, ...] = ()
     peak: float = 0.0
+    most: float = 0.0
+    rows_share: bool = False
+    peak_gate: float = 0.0
+    limit_gate: float = 0.0
     incidents: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -143,18 +149,13 @@ class _Watching(Stop):
 @cache
 def bench_of(name):
     """Return a bench of the harness as its file is read."""
-    return Bench.model_validate(BENCHES[name].keys, context={"file": True})
+    return BENCHES[name].model()
 
 
 @cache
-def description(shape):
-    """Return a sound die of some rows and columns."""
-    keys = {
-        "name": "small",
-        "geometry": {"kernels": 1, "n_rows": shape[0], "n_cols": shape[1]},
-        "junction": {"diameter": "80 nm"},
-    }
-    return DieDescription.model_validate(keys, context={"file": True})
+def description(name):
+    """Return a sound die of a bench of the harness."""
+    return BENCHES[name].description()
 
 
 def carry_out(injection, name="matrix"):
@@ -163,10 +164,10 @@ def carry_out(injection, name="matrix"):
     The course ends with the message to which alone the injection was to happen, if it does not apply there.
     """
     bench, chosen = bench_of(name), BENCHES[name]
-    subjects = [Site(f"D{k}", description(chosen.shape), SEED, (k, 0)) for k in range(chosen.dies)]
+    subjects = [Site(f"D{k}", description(name), SEED, (k, 0)) for k in range(chosen.dies)]
     twin = FaultyTwin(bench, {subject.spot: simulated(subject) for subject in subjects}, SEED, injection)
     course, procedures = Course(injection), chosen.stages()
-    course.names = (*bench.instruments, *bench.wiring.pads)
+    course.names, course.rows_share = chosen.names(), chosen.rows_share
     with watched(twin), tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         for subject in subjects:
             die = course.dies[subject.name] = Ended()
@@ -178,9 +179,13 @@ def carry_out(injection, name="matrix"):
                     return course
                 if injection.lasting and die.sessions >= 2:
                     injection.repaired = True  # somebody has come and repaired the instrument
+                    if injection.kind in RESTARTED:
+                        twin.power_cycle(injection.instrument)
             _read(Path(folder), subject, die, injection.tries)
     audit = twin.ledger
     course.peak, course.seconds = audit.peak_cell_voltage, twin.world.now
+    course.most = min(chosen.most, chosen.limits.v_towards_p, chosen.limits.v_towards_ap)
+    course.peak_gate, course.limit_gate = audit.peak_gate_voltage, bench.limits.v_gate
     course.incidents = [f"{event.what}: {event.detail}" for event in audit.events if event.what != "refused"]
     return course
 

@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from random import Random
 
 import numpy as np
+from faults import dirty_board
+from faults.dirty_board import Board
 
 from instruments.bench import Bench
 from instruments.emergency import make_safe
@@ -116,7 +118,7 @@ def bench_of(family, rng):
 
 FAMILIES = (
     "keithley2600b", "keithley2400", "keithley2450", "keysight81160a", "keithley707b", "mpi_sentio", "keysightm9615a",
-    "generic", *(library for library in ADAPTED if find_spec(library)),
+    "generic", dirty_board.FAMILY, *(library for library in ADAPTED if find_spec(library)),
 )  # fmt: skip
 """By driver; `keysightm9615a` has an NI switch module beside it, and generic are instruments of all kinds. The last are
 libraries that are installed."""
@@ -142,6 +144,7 @@ CAUSES = {
     r"^home$": "home position is not set",
     r"^ch\d\.1150403$": "is on at",
     r"^module$": "answers, and the driver is for an",
+    **dirty_board.CAUSES,
 }
 """Parts, and what a refusal because of them has to say; a part that is not here is no reason to refuse."""
 
@@ -177,6 +180,20 @@ class Start:
 
     def __init__(self, family, number, *, clean=False):
         self.course, rng = Course(family, number), Random(f"{family} {number}")
+        self.board = Board() if family == dirty_board.FAMILY else None
+        dirty = self._board() if self.board else self._probes(family, number)
+        if not clean:
+            self._leave(rng, dirty)
+        self.incidents = len(self._incidents())
+
+    def _board(self):
+        """Have a board; return its name."""
+        board = self.board
+        self.key, self.bench, self.moves, self.sites, self.twin = board.key, board.bench, False, board.sites, board.twin
+        return board.dirty
+
+    def _probes(self, family, number):
+        """Have a bench with needles; return the names of the instruments that are left dirty."""
         instruments, wiring, dirty = bench_of(family, Random(f"bench {family} {number}"))
         keys = {
             "name": family, "instruments": instruments, "wiring": wiring, "limits": LIMITS,
@@ -190,9 +207,7 @@ class Start:
         self.sites = [Site(f"D{k}", _die(*shape, f"{80 - 10 * k} nm"), SEED, (k, 0)) for k in range(1 + self.moves)]
         dies = {site.spot: simulated(site) for site in self.sites}
         self.twin = Twin(self.bench, dies, seed=SEED, in_contact=not self.moves)
-        if not clean:
-            self._leave(rng, dirty)
-        self.incidents = len(self._incidents())
+        return dirty
 
     def _leave(self, rng, dirty):
         """Leave one part of the state at a random value, or two: each in turn first, and then at random."""
@@ -217,6 +232,8 @@ class Start:
 
     def measure(self):
         """Measure the first die: a pulse with its read, and two reads; LabError if the bench refuses."""
+        if self.board:
+            return _measured(*self.board.measure())
         subject = self.sites[0]
         with on_bench(self.bench, self.sites, "bytes", twin=self.twin, by_hand=not self.moves) as body:
             die = body.approach(subject).die
@@ -230,11 +247,7 @@ class Start:
             begin = self.twin.world.now
             readings.append(die.sense(_sense(shape, [0, m - 1], [0, n - 1])))
             seconds = self.twin.world.now - begin
-        return Measured(
-            tuple(float(current) for reading in readings for current in reading.current[:, 0]),
-            tuple(int(flag) for reading in readings for flag in reading.flag[:, 0]),
-            seconds,
-        )
+        return _measured(readings, seconds)
 
     def switch_off(self):
         """Switch the bench off as `labctl off` does, and add what does not hold to the course."""
@@ -246,6 +259,8 @@ class Start:
 
     def _live(self):
         """Yield every output that is not off at 0 V, and closed relays."""
+        if self.board:
+            yield from self.board.live()
         for name, instrument in ((name, self.emulated(name)) for name in self.bench.instruments):
             if isinstance(instrument, K2600):
                 for channel, smu in instrument.smus.items():
@@ -282,6 +297,15 @@ class Start:
             if not any(re.search(text, course.refusal) for text in words):
                 course.violated.append(f"refused without the name of the cause: {course.refusal}")
         course.violated += self._incidents()[self.incidents :]
+
+
+def _measured(readings, seconds):
+    """Return what a session has measured of the first column of each reading."""
+    return Measured(
+        tuple(float(current) for reading in readings for current in reading.current[:, 0]),
+        tuple(int(flag) for reading in readings for flag in reading.flag[:, 0]),
+        seconds,
+    )
 
 
 def _sense(shape, rows, cols):

@@ -198,10 +198,11 @@ def main():
         print(json.dumps(result, indent=2))
         return 1 if result["violated"] else 0
     start, before = time.monotonic(), len(done_before(given.results))
-    kinds = (given.kind,) if given.kind else tuple(KINDS)
     benches, wanted = [given.bench] if given.bench else list(BENCHES), []
-    everywhere = Everywhere(kinds, given.seed)
+    by_kinds = {}
     for bench in benches:
+        kinds = (given.kind,) if given.kind else BENCHES[bench].kinds
+        everywhere = by_kinds.setdefault(kinds, Everywhere(kinds, given.seed))
         trail = undisturbed_on(bench).injection.trail
         if given.everywhere:
             usual = everywhere.planned(trail, bench)

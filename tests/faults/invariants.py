@@ -7,8 +7,6 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from e2e.small_dies import LIMITS
-from faults.benches import WRITE
 from faults.campaign import SESSIONS
 from faults.kinds import KILLS
 
@@ -61,9 +59,10 @@ def nothing_unsafe(course, undisturbed):
 
 
 def within_limits(course, undisturbed):
-    """No cell sees more than the campaign asks for, and so never more than the limits allow."""
-    most = min(WRITE["v_max"], LIMITS.v_towards_p, LIMITS.v_towards_ap)
-    return f"{course.peak:.4f} V on a cell" if course.peak > most + 1e-9 else ""
+    """No cell sees more than the campaign asks for, and so never more than the limits allow, and no gate more."""
+    if course.peak_gate > course.limit_gate + 1e-9:
+        return f"{course.peak_gate:.4f} V on a gate"
+    return f"{course.peak:.4f} V on a cell" if course.peak > course.most + 1e-9 else ""
 
 
 def live_is_told(course, undisturbed):
@@ -138,6 +137,8 @@ def is_measured_alike(course, undisturbed):
         normal = undisturbed.dies[name]
         cells, lost = lost_pulses(die), np.zeros_like(normal.counts)
         np.add.at(lost, tuple(np.array(cells, int).reshape(-1, 3).T), 1)
+        if course.rows_share:
+            lost = np.broadcast_to(lost.sum(axis=2, keepdims=True), lost.shape)
         if die.counts is None or not ((normal.counts <= die.counts) & (die.counts <= normal.counts + lost)).all():
             return f"{name} has counted {die.counts} pulses; expected {normal.counts}, and up to {lost} more"
         different = differences(without(die, cells), without(normal, cells))

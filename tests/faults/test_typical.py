@@ -18,6 +18,18 @@ def night(seed):
     return Night(tuple(fault for fault in draw(DIES, INSTRUMENTS, seed) if fault.kind not in MADE))
 
 
+def night_of_a_board(seed):
+    """Return what happens to the board of the harness in one night."""
+    return Night(tuple(fault for fault in draw(DIES, {"board": "board"}, seed) if fault.kind not in MADE))
+
+
+@pytest.mark.parametrize("seed", [3, 10])
+def test_whatever_happens_to_a_board_in_a_plausible_night_all_holds(seed):
+    course = carry_out(night_of_a_board(seed), "board")
+    assert course.injection.struck
+    assert violated(course, carry_out(Injection(), "board")) == {}
+
+
 @pytest.fixture(scope="module")
 def undisturbed():
     return carry_out(Injection())
@@ -31,6 +43,7 @@ def test_whatever_happens_in_a_plausible_night_all_holds(undisturbed, seed):
 
 
 def test_every_kind_of_the_table_is_one_of_the_layer_or_of_a_die():
-    of_instruments = {typical.kind for typical in TABLE if set(typical.at) & set(INSTRUMENTS.values())}
+    kinds = {*INSTRUMENTS.values(), "board"}
+    of_instruments = {typical.kind for typical in TABLE if set(typical.at) & kinds}
     assert of_instruments < KINDS.keys()
     assert MADE.keys() < {typical.kind for typical in TABLE} - of_instruments

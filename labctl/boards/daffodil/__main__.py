@@ -14,8 +14,9 @@ import time
 from types import FrameType
 from typing import List, Optional
 
-from .engine import Engine, Fault
+from .engine import Engine
 from .hardware import Hardware, LinuxHardware
+from .proof import Fault
 from .service import Service
 
 LONGEST_LINE = 4 << 20

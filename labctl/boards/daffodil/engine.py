@@ -9,6 +9,7 @@ from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
 from . import registers as reg
 from .hardware import Hardware
 from .patterns import KEEP, READ, REST, WRITE, Pattern, bits
+from .proof import Fault, Proof, settings_are_kept
 from .settings import EVERY, Settings, wrong
 
 AT_ONCE = 0.05
@@ -21,10 +22,6 @@ class Refused(Exception):
 
 class Aborted(Exception):
     """A batch was ended before its last pattern; the board is at rest."""
-
-
-class Fault(Exception):
-    """The board is not as it was set."""
 
 
 class Engine:
@@ -44,6 +41,7 @@ class Engine:
         """Registers that stay as they are set once, by address."""
         self._codes: Dict[Tuple[int, int], int] = {}
         self._places: List[Tuple[int, int]] = []
+        self.proof: Proof
 
     # -- outputs
 
@@ -126,9 +124,6 @@ class Engine:
         self.settings, self._codes = settings, {}
         self._places = [reg.column_dac(i) for i in range(reg.LINES)] + [reg.row_dac(i) for i in range(reg.LINES)]
         self._places += [reg.gate_dac(i, settings.swapped) for i in range(reg.LINES)]
-        for dac, channel in [*self._places, reg.REFERENCE]:
-            hardware.write_dac(dac, channel, "calibscale", settings.m)
-            hardware.write_dac(dac, channel, "calibbias", settings.c)
         for row, code in enumerate(settings.pots):
             hardware.write_pot(*reg.row_adc(row), code)
         self.safe()
@@ -136,25 +131,13 @@ class Engine:
 
     def _verify_settings(self) -> None:
         """Raise Fault, by its name, for a converter that does not keep what was set."""
-        settings, hardware = self.settings, self._hardware
         self.verify_outputs()
         always = _mask((*reg.POWER, *reg.RESET_N, *reg.SYNC_N, *reg.CLEAR_N, *reg.LOAD_N))
         outputs = sum(value << (32 * word) for word, value in enumerate(self._outputs))
         if outputs & (always | 1 << reg.POWER_DOWN) != always:
             raise Fault("powers or converters are not as they were initialised; start the server again")
-        kept = [
-            (f"{name} of DAC {place}", value, hardware.read_dac(*place, name=name))
-            for place in [*self._places, reg.REFERENCE]
-            for name, value in (("calibscale", settings.m), ("calibbias", settings.c))
-        ]
-        kept.append(("the reference", settings.reference, hardware.read_dac(*reg.REFERENCE, name="raw")))
-        kept += [
-            (f"potentiometer of row {row}", code, hardware.read_pot(*reg.row_adc(row)))
-            for row, code in enumerate(settings.pots)
-        ]
-        for what, wanted, got in kept:
-            if got != wanted:
-                raise Fault(f"{what} was set to {wanted}, and reads {got}")
+        settings_are_kept(self._hardware, self.settings, self._places)
+        self.proof = Proof(self._hardware, self.settings, self._places)
 
     # -- rest
 
@@ -169,9 +152,22 @@ class Engine:
         self._outputs = [self._hardware.read(reg.DATA + 4 * word) for word in range(reg.WORDS)]
         self._put(off=EVERY << reg.COLUMN | EVERY << reg.ROW | 1 << reg.FULL_POWER, on=_mask(reg.LOAD_N))
         self._codes = {}
+        for place in [*self._places, reg.REFERENCE]:  # a code is a level by them
+            for name, value in (("calibscale", self.settings.m), ("calibbias", self.settings.c)):
+                if self._hardware.read_dac(*place, name=name) != value:
+                    self._hardware.write_dac(*place, name=name, value=value)
         self.rest()
+        self._refuse_live()
+
+    def _refuse_live(self) -> None:
+        """Raise Fault for lines that are not at rest."""
         if live := self.state():
             raise Fault("not at rest: " + ", ".join(f"{line} at code {code}" for line, code in sorted(live.items())))
+
+    def verify_rest(self) -> None:
+        """Raise Fault if the board behind a batch is not at rest, or an amplifier not at its reference."""
+        self._refuse_live()
+        self.proof.at_rest()
 
     def rest(self) -> None:
         """Close the gates, then bring every line to the reference."""
@@ -237,6 +233,7 @@ class Engine:
         self.refuse(patterns)
         codes: List[int] = []
         late: List[int] = []
+        self.proof.begin()
         try:
             for number, pattern in enumerate(patterns):
                 if not self.apply(pattern, codes):
@@ -246,6 +243,7 @@ class Engine:
             raise Aborted(f"after {number} of {len(patterns)} patterns") from error
         finally:
             self.rest()
+        self.verify_rest()
         return codes, late
 
     def attempts(
@@ -279,6 +277,7 @@ class Engine:
         self._select(pattern.kernel)
         self._mode(mode)
         self._set_codes(pattern.codes)
+        self.proof.moved(pattern.codes)
         started = self._event(pattern.column_on, pattern.row_on, pattern.clocks)
         end, in_time = started + pattern.clocks * self.settings.clock, True
         if mode == READ and pattern.read:

@@ -25,8 +25,9 @@ from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from . import patterns
-from .engine import Aborted, Engine, Fault, Refused
+from .engine import Aborted, Engine, Refused
 from .patterns import Pattern
+from .proof import Fault
 from .settings import Settings
 from .write_verify import WriteVerify
 
@@ -64,6 +65,11 @@ class Service:
         """How often a client fell silent."""
         self._safed: Set[str] = set()
         """Tokens of clients that had the board when somebody had it made safe."""
+
+    @property
+    def lease(self) -> float:
+        """Seconds of silence that the board stands of the client that has it; 0 if nobody has."""
+        return self._lease if self._token is not None else 0.0
 
     def handle(self, line: str) -> str:
         """Return the answer to a line, both without their end."""

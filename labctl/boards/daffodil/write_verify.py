@@ -87,6 +87,7 @@ class WriteVerify(NamedTuple):
             engine.refuse(patterns)
         made: Dict[str, List[Any]] = {"cell": [], "attempt": [], "code": [], "good": [], "aborted": []}
         pending = list(range(len(self.reads)))
+        engine.proof.begin()
         try:
             for k, rung in enumerate(self.rungs):
                 chosen = [cell for cell in pending if self.budget[cell] > k]
@@ -104,4 +105,5 @@ class WriteVerify(NamedTuple):
             made["aborted"].append(f"after {len(made['cell'])} attempts")
         finally:
             engine.rest()
+        engine.verify_rest()
         return made

@@ -151,7 +151,7 @@ def test_an_answer_that_is_no_object_is_an_error_of_the_board():
     on = on_board(chip(1, 5, 4, ideal=True))
     die, answer = inside(on), on.server.service.handle
     on.server.service.handle = lambda line: "ATTEMPTS 5" if line[:5] == "WRITE" else answer(line)
-    with pytest.raises(InstrumentError, match="where JSON was expected"):
+    with pytest.raises(InstrumentError, match="expected JSON"):
         die.program(plan_of(on.board, 20))
 
 

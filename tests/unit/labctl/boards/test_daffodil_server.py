@@ -18,10 +18,11 @@ from labctl.boards import daffodil
 from labctl.boards.daffodil import patterns as packed
 from labctl.boards.daffodil import registers as reg
 from labctl.boards.daffodil.__main__ import Server, main
-from labctl.boards.daffodil.engine import Aborted, Engine, Fault, Refused
+from labctl.boards.daffodil.engine import Aborted, Engine, Refused
 from labctl.boards.daffodil.patterns import READ, REST, WRITE, Pattern
+from labctl.boards.daffodil.proof import Fault
 from labctl.boards.daffodil.service import Service
-from sim_backend.emulators.daffodil_analog import Analog
+from sim_backend.emulators.daffodil_analog import Analog, Defects
 from sim_backend.emulators.daffodil_board import EmulatedBoard
 from sim_backend.emulators.daffodil_files import BoardFiles, MappedHardware
 from sim_backend.emulators.world import Cables, World
@@ -654,3 +655,63 @@ def test_a_board_without_the_powers_of_its_initialisation_is_not_set_up(engine, 
     board.write(reg.DATA, board.read(reg.DATA) & ~1)
     with pytest.raises(Fault, match="start the server again"):
         engine.set_up(engine.settings)
+
+
+@pytest.mark.parametrize(
+    "defects",
+    [
+        Defects(saturated={2: 0.0}),
+        Defects(saturated={2: 3.3}),
+        Defects(dead={0: 0}),
+        Defects(dead={0: reg.TOP_CODE}),
+        Defects(unsupplied=True),
+    ],
+)
+def test_what_was_read_while_an_amplifier_or_its_converter_was_dead_is_no_reading(engine, board, defects):
+    engine.run([pattern()])
+    board.defects = defects
+    with pytest.raises(Fault, match=r"the amplifier of row [02] reads code \d+ at rest, and 2048 when"):
+        engine.run([pattern()])
+    board.defects = Defects()
+    assert len(engine.run([pattern()])[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "mode"),
+    [(reg.column_dac(0), READ), (reg.gate_dac(0), READ), (reg.row_dac(3), WRITE), (reg.column_dac(0), WRITE)],
+)
+def test_a_line_that_takes_no_code_is_named_before_it_is_connected(engine, board, place, mode):
+    driven = pattern(mode, row=1900)
+    engine.run([driven])
+    board.defects = Defects(stuck=frozenset({place}))
+    reads, seen = board.audit.reads, board.audit.towards_p
+    board.audit.towards_p = 0.0
+    with pytest.raises(
+        Fault, match=rf"DAC \({place[0]}, {place[1]}\) was set to \d+, and reads \d+: its line is stuck"
+    ):
+        engine.run([driven])
+    assert board.audit.reads == reads
+    assert board.audit.towards_p < seen
+    assert engine.state() == {}
+    engine.run([pattern(mode, column=REST_CODE, row=REST_CODE, gate=CLOSED)])
+
+
+@pytest.mark.parametrize(("name", "value"), [("calibbias", 682), ("calibscale", 2000)])
+@pytest.mark.parametrize("place", [reg.column_dac(1), reg.row_dac(20), reg.gate_dac(3), reg.REFERENCE])
+def test_safe_is_so_whatever_gains_and_offsets_of_converters_were_left(engine, board, place, name, value):
+    rest = board.output(*place)
+    board.write_dac(*place, name=name, value=value)
+    engine.safe()
+    assert board.output(*place) == rest
+
+
+def test_a_line_that_is_stuck_away_from_rest_is_told_behind_the_batch(engine, board):
+    event = board._event
+
+    def stuck_from_now_on():
+        board.defects = Defects(stuck=frozenset({reg.column_dac(0)}))
+        event()
+
+    board._event = stuck_from_now_on
+    with pytest.raises(Fault, match="not at rest: column0 at code 2130"):
+        engine.run([pattern()])

@@ -1,0 +1,79 @@
+"""A board as another program left it: its registers, converters and potentiometers, an event that lasts, a client.
+
+The same start as of a bench of sources (`faults.dirty_bench`), around a small chip.
+"""
+
+import numpy as np
+
+from instruments.board_bench import BoardBench
+from labctl.core.operations import Pulse, Sense
+from labctl.core.site import Site
+from labctl.station.bench_setup import on_bench
+from labctl.station.simulated import simulated
+from labctl.station.twin import Twin
+from protocols.bias import read_bias, write_bias
+from sim_backend.description import DieDescription
+
+FAMILY = "daffodil"
+SEED, V_GATE = 7, 3.29
+SHAPE = {"kernels": 2, "n_rows": 3, "n_cols": 2}
+BENCH = BoardBench.model_validate(
+    {
+        "name": FAMILY,
+        "body": {"driver": "daffodil", "resource": "1", "feedback": "10 kohm", "offset_reads": 2, **SHAPE},
+        "limits": {
+            "v_towards_p": "1 V", "v_towards_ap": "1 V", "v_gate": f"{V_GATE} V", "width": "10 ms",
+            "compliance": "10 mA", "ramp_rate": "1000 V/s",
+        },
+        "twin": {"ideal_instruments": True},
+    },
+    context={"file": True},
+)  # fmt: skip
+CHIP = DieDescription.model_validate(
+    {
+        "name": "chip",
+        "geometry": {"kind": "1T1R", **SHAPE},
+        "junction": {"diameter": "80 nm"},
+        "simulation": {"ideal": True},
+    },
+    context={"file": True},
+)
+CAUSES = {
+    r"^dac\.raw|^settings": "is on at",
+    r"^output\.(power|power_down|clear_n|sync_n|reset_n|load_n)$": "powers or converters are not as they were",
+    r"^output\.(column|row)$": "is on at",
+    r"^register\.(direction|pulse_mode|polarity|hardware_control)": "another program drives the board",
+    r"^client$": "client 'somebody' has the board",
+    r"^busy$": "did not answer",
+}
+"""Parts, and what a refusal because of them has to say."""
+
+
+class Board:
+    """A board with a chip on it: what `Start` needs of a bench."""
+
+    key, bench, dirty = FAMILY, BENCH, ("board",)
+
+    def __init__(self):
+        self.sites = [Site("D0", CHIP, SEED, (0, 0))]
+        self.twin = Twin(BENCH, {site.spot: simulated(site) for site in self.sites}, seed=SEED)
+
+    def measure(self):
+        """Return a write with its read and two reads, and the time of those, s; LabError if the board refuses."""
+        with on_bench(BENCH, self.sites, "bytes", twin=self.twin, by_hand=True) as body:
+            die = body.approach(self.sites[0]).die
+            one = (np.array([1]), np.array([2]), np.array([1]))
+            write = write_bias(die.geometry, *one, np.array([True]), v_gate=V_GATE).scaled(0.9)
+            readings = [die.pulse(Pulse(write, 0.999e-3, _read(die, *one)))]
+            begin = self.twin.world.now
+            readings.append(die.sense(_read(die, np.array([0, 1]), np.array([0, 2]), np.array([1, 0]))))
+        return readings, self.twin.world.now - begin
+
+    def live(self):
+        """Yield every line and gate that is not at rest, in words."""
+        for line, volts in self.twin.instruments["board"].outputs().items():
+            yield f"board.{line} is at {volts:.4g} V"
+
+
+def _read(die, kernel, row, col):
+    return Sense(read_bias(die.geometry, kernel, row, col, 0.1, v_gate=V_GATE), col[:, None])
