@@ -16,6 +16,8 @@ import instruments
 import labctl
 import sim_backend
 from instruments.bench import Bench
+from instruments.daffodil_library import DaffodilLibrary, Installed
+from instruments.daffodil_library import Options as Library
 from instruments.daffodil_plan import Options, Plan
 from instruments.open_bench import open_bench
 from instruments.open_board import BareBoard, BoardDie
@@ -188,6 +190,12 @@ def daffodil(folder: Path) -> Iterator[DieBase]:
 
 
 @contextmanager
+def daffodil_library(folder: Path) -> Iterator[DieBase]:
+    options = Library.model_validate({"class": "nobody.Board"})
+    yield DaffodilLibrary("board", options, Installed())  # a class that is not there: any call would be an error
+
+
+@contextmanager
 def arc_two(folder: Path) -> Iterator[DieBase]:
     subject = on_arc_two(small_array())
     yield subject.board
@@ -215,6 +223,7 @@ def in_python(folder: Path) -> Iterator[DieBase]:
 DIES: dict[str, Callable[[Path], Any]] = {
     "ArcTwo": arc_two,
     "Daffodil": daffodil,
+    "DaffodilLibrary": daffodil_library,
     "FaultyDie": faulty,
     "OpenDie": in_python,
     "Watched": watched,

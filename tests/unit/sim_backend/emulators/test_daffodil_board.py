@@ -209,8 +209,26 @@ def test_a_bench_whose_die_is_no_chip_is_refused():
         emulate("board", None, context)
 
 
-@pytest.mark.parametrize("part", ["line", "gate", "enable", "busy"])
-def test_however_it_was_left_it_is_refused_and_then_made_safe(part):
+def leave_line(server, rng):
+    server.board.write_dac(*reg.column_dac(rng.randrange(reg.LINES)), name="raw", value=rng.randrange(1393, 4096))
+
+
+def leave_gate(server, rng):
+    server.board.write_dac(*reg.gate_dac(rng.randrange(reg.LINES)), name="raw", value=rng.randrange(1600, 4096))
+
+
+def leave_enable(server, rng):
+    bit = reg.ROW + rng.randrange(reg.LINES)
+    word = reg.DATA + 4 * (bit // 32)
+    server.board.write(word, server.board.read(word) | 1 << bit % 32)
+
+
+def leave_busy(server, rng):
+    server.leftovers()["busy"](rng)
+
+
+@pytest.mark.parametrize("leave", [leave_line, leave_gate, leave_enable, leave_busy])
+def test_however_it_was_left_it_is_refused_and_then_made_safe(leave):
     on = on_board(chip())
     bench = BoardBench.model_validate(
         {
@@ -223,7 +241,7 @@ def test_however_it_was_left_it_is_refused_and_then_made_safe(part):
     def connect(name, entry):
         return BytesTransport(on.server.session(), name, probe=entry.declaration.probe)
 
-    on.server.leftovers()[part](random.Random(5))
+    leave(on.server, random.Random(5))
     with pytest.raises(LabError):
         open_board(bench, connect=connect)
     make_safe(bench, connect=connect)
