@@ -203,7 +203,7 @@ def test_needles_that_are_up_stay_up_and_nothing_is_energised(labctl, tmp_path):
 @pytest.mark.parametrize("sim", ["bytes", "tcp"])
 def test_two_needles_on_one_cell_are_a_bench_without_a_matrix_or_a_prober(labctl, tmp_path, sim):
     done = labctl("check", TWO_NEEDLES, "--sim", sim)
-    assert "1 channel, top by wire on smu.smua, bottom by wire on ground; 2 pads; 1 kernels of 1 x 1" in done.stderr + (
+    assert "1 channel, top by wire on smu.smua, bottom by wire on ground; 2 pads; 1 kernel of 1 x 1" in done.stderr + (
         done.stdout
     )
     pulsed = ("--cell", "0,0,0", "--to", "P", "--voltage", "500 mV", "--json", "--out", tmp_path / "pulse")
