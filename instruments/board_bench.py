@@ -75,9 +75,9 @@ class BoardBench(Model):
     def wires(self) -> str:
         """The wiring in operator words."""
         shape = self.geometry()
-        return f"a board of {shape.kernels} kernels of {shape.n_rows} x {shape.n_cols}; nothing is wired" + (
-            ", dies are exchanged by hand" if self.exchange is Exchange.BY_HAND else ""
-        )
+        kernels = f"{shape.kernels} kernel{'s' * (shape.kernels > 1)}"
+        by_hand = ", dies are exchanged by hand" if self.exchange is Exchange.BY_HAND else ""
+        return f"a board of {kernels} of {shape.n_rows} x {shape.n_cols}; nothing is wired{by_hand}"
 
     @property
     def bounds(self) -> Limits:

@@ -199,7 +199,7 @@ def said(done):
 @pytest.mark.slow
 def test_a_campaign_runs_on_a_strangers_board_behind_the_limits_and_leaves_it_off(labctl_process, board, tmp_path):
     bench = board()
-    assert "a board of 1 kernels of 4 x 3" in said(labctl_process("check", bench))
+    assert "a board of 1 kernel of 4 x 3" in said(labctl_process("check", bench))
     planned = labctl_process("plan", "campaign.yaml", "--bench", bench, "--json", cwd=tmp_path)
     assert json.loads(planned.stdout)["total"]["pulses"] > 0
     labctl_process("run", "campaign.yaml", "--bench", bench, "--out", "out", cwd=tmp_path)
