@@ -277,7 +277,10 @@ def _has_ground(choice: str | None, key: str, info: ValidationInfo) -> None:
     if not (wiring := info.data["wiring"]).ground:
         raise ValueError(f"'{key}' needs a ground row, and the wiring has none; add 'ground' there, or leave it open")
     if pads := _connections(instruments, wiring).never_grounded:
-        raise ValueError(f"'{key}' needs ground for every pad on a matrix, and {', '.join(pads)} cannot be grounded")
+        raise ValueError(
+            f"'{key}' needs ground for every pad on a matrix, and {', '.join(pads)} cannot be grounded; expected a "
+            "ground row on each matrix that has pads, under 'ground' of the wiring, or no 'grounded' here"
+        )
 
 
 def _connections(instruments: Mapping[str, Entry], wiring: Wiring) -> Connections:

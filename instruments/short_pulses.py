@@ -78,7 +78,10 @@ def pulse_lines(wiring: Wiring, instruments: Mapping[str, Entry], connections: C
         entry = instruments.get(name)
         if entry is None or entry.kind is not DriverKind.PULSES:
             is_now = f"a {entry.kind}" if entry is not None else "no instrument of the bench"
-            raise ValueError(f"tees: {channel} is to have the pulses of {tee.pulses}, and '{name}' is {is_now}")
+            raise ValueError(
+                f"tees: {channel} is to have the pulses of {tee.pulses}, and '{name}' is {is_now}; expected a pulse "
+                "source and its channel, such as pulser.out1"
+            )
         known = entry.pulses
         if part not in known.channels:
             raise ValueError(f"tees: {name} has no channel '{part}'; it has {', '.join(known.channels)}")

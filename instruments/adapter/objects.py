@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import threading
 from collections.abc import Callable
+from difflib import get_close_matches
 from itertools import count
 from typing import Any, NoReturn
 
@@ -128,11 +129,14 @@ def class_of(path: str) -> type:
     if not module:
         raise BenchError(f"'{path}' is no class; expected one such as pymeasure.instruments.keithley.Keithley2400")
     try:
-        kind = getattr(importlib.import_module(module), name, None)
+        there = importlib.import_module(module)
+        kind = getattr(there, name, None)
     except Exception as error:  # whatever a module raises that is imported
         raise BenchError(f"'{path}' cannot be imported: {type(error).__name__}: {error}") from error
     if not isinstance(kind, type):
-        raise BenchError(f"'{module}' has no class '{name}'")
+        near = get_close_matches(name, [n for n, value in vars(there).items() if isinstance(value, type)], 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise BenchError(f"'{module}' has no class '{name}'; expected the name of one of its classes{hint}")
     return kind
 
 

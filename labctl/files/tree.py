@@ -1,5 +1,6 @@
 """The content of a file: nodes with their positions, and problems that name the place."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from labctl.core.texts import visible
 
 LONGEST = 1000
 """Characters of a problem that are shown."""
+_LONG_WORD = re.compile(r"[^\s']{100,}")
 
 Path_ = tuple[str | int, ...]
 
@@ -94,7 +96,11 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        text = self.text if len(self.text) <= LONGEST else f"{self.text[: LONGEST - 200]} ... {self.text[-200:]}"
+        text = self.text
+        if len(text) > LONGEST:  # a word of the file is shortened before the sentence about it is
+            text = _LONG_WORD.sub(lambda word: f"{word[0][:57]}...", text)
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST - 200]} ... {text[-200:]}"
         return visible(": ".join(part for part in (self.where, dotted(self.path), text) if part))
 
 

@@ -14,6 +14,7 @@ from labctl import files
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
 from labctl.core.units import Metre, Ratio, Volt
+from labctl.files.tree import Problem
 
 
 class Scheme(Enum):
@@ -402,3 +403,14 @@ def test_units_and_examples_are_said_when_the_schema_knows_them(tmp_path: Path) 
         "a.yaml:1: the key 'wafer' is missing: number on the box (written like 'W3')",
         "a.yaml:1: v: found 2.5, expected at most 1 V",
     ]
+
+
+def test_a_long_word_of_the_file_is_shortened_before_the_sentence_about_it():
+    driver = "1" * 5000
+    text = f"driver '{driver}' is not installed; there are a, b; such as b.{driver}"
+    line = str(Problem("bench.yaml:4", ("smu",), text))
+    short = f"{'1' * 57}..."
+    assert line == f"bench.yaml:4: smu: driver '{short}' is not installed; there are a, b; such as b.{'1' * 55}..."
+    words = "all sorts of words " * 100
+    assert str(Problem("", (), words)).endswith(words[-200:])
+    assert str(Problem("", (), "x" * 300)) == "x" * 300, "what is not long is shown as it is"
