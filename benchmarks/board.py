@@ -20,9 +20,12 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
+sys.modules["tests"] = ModuleType("tests")  # other distributions install one of that name
+sys.modules["tests"].__path__ = [str(ROOT / "tests")]
 
 from tests.board_figures import BOARDS, LIMITS, MODES, board_of, driven_at_random, with_noise, without_noise
 
