@@ -85,8 +85,8 @@ class DaffodilServer(Instrument):
         return {**super().leftovers(), **leftovers(self.board, self.service)}
 
 
-def emulate(name: str, options: Any, context: EmulatorContext) -> DaffodilServer:
-    """Return the emulated board of an entry of the bench file.
+def board_of(name: str, options: Any, context: EmulatorContext) -> EmulatedBoard:
+    """Return the emulated board of an entry of the bench file, initialised, with the chip of the bench on it.
 
     Raises:
         BenchError: the die of the bench is no integrated chip of the board's shape.
@@ -105,7 +105,7 @@ def emulate(name: str, options: Any, context: EmulatorContext) -> DaffodilServer
         analog = Analog(points, (first, second), np.ones(reg.LINES), np.zeros(reg.LINES), **rails)
     else:
         analog = Analog.drawn(chip, name, options.feedback, points, (first, second), **rails)
-    board = EmulatedBoard(
+    return EmulatedBoard(
         chip,
         analog,
         context.world,
@@ -114,4 +114,13 @@ def emulate(name: str, options: Any, context: EmulatorContext) -> DaffodilServer
         dac_write=options.dac_write,
         swapped=options.swapped_gates,
     )
+
+
+def emulate(name: str, options: Any, context: EmulatorContext) -> DaffodilServer:
+    """Return the emulated board of an entry of the bench file.
+
+    Raises:
+        BenchError: the die of the bench is no integrated chip of the board's shape.
+    """
+    board = board_of(name, options, context)
     return DaffodilServer(name, board, context.world)

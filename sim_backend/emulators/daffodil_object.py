@@ -10,14 +10,11 @@ Source: daffodillib 1b64a41, `Board/controller.py` and `Board/Components`.
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from labctl.boards.daffodil import registers as reg
-from labctl.core.errors import BenchError
 from labctl.core.units import Second, Volt
-from sim_backend.chip import ChipDie
 from sim_backend.emulators.context import EmulatorContext
-from sim_backend.emulators.daffodil_analog import FULL, STEPS, Analog
+from sim_backend.emulators.daffodil import board_of
+from sim_backend.emulators.daffodil_analog import FULL, STEPS
 from sim_backend.emulators.daffodil_board import EmulatedBoard
 
 CALLS = (
@@ -294,25 +291,9 @@ class FakeLibrary:
 
 
 def emulate(name: str, options: Any, context: EmulatorContext) -> FakeLibrary:
-    """Return the fake of an entry of the bench file; BenchError if the die is no integrated chip of the board."""
-    chip = context.die
-    if not isinstance(chip, ChipDie):
-        raise BenchError(f"{name} drives integrated chips; the die of this bench is none")
-    first, second = options.potentiometer_codes
-    nominal = [(50.0 + 100e3 * first / 256, 50.0 + 100e3 * second / 256)] * reg.LINES
-    points = np.array(options.potentiometers or nominal)
-    rails = {"low": options.amplifier_low, "high": options.amplifier_high, "ground": options.ground}
-    if context.ideal:
-        analog = Analog(points, (first, second), np.ones(reg.LINES), np.zeros(reg.LINES), **rails)
-    else:
-        analog = Analog.drawn(chip, name, options.feedback, points, (first, second), **rails)
-    board = EmulatedBoard(
-        chip,
-        analog,
-        context.world,
-        clock=options.clock,
-        conversion=options.conversion / 2,
-        dac_write=options.dac_write,
-        swapped=options.swapped_gates,
-    )
-    return FakeLibrary(board)
+    """Return the fake of an entry of the bench file.
+
+    Raises:
+        BenchError: the die of the bench is no integrated chip of the board's shape.
+    """
+    return FakeLibrary(board_of(name, options, context))

@@ -50,17 +50,17 @@ def numbers(run: Path) -> Any:
 
 def test_a_whole_run_is_whole(run: Path) -> None:
     steps: list[tuple[str, int, int]] = []
-    found = verify_run(run, lambda *step: steps.append(step))
-    assert found.problems == []
-    assert found.whole
-    assert found.notes == []
+    verification = verify_run(run, lambda *step: steps.append(step))
+    assert verification.problems == []
+    assert verification.whole
+    assert verification.notes == []
     named = [path for path, _, _ in steps]
     assert [n for _, n, _ in steps] == list(range(len(steps)))
     assert {of for _, _, of in steps} == {len(steps)}
     assert {"journal.db", "run.json", "dies/A/journal.db", "dies/B~2.h5", "files/00-small.yaml"} <= set(named)
     assert {"run.h5", "report.json", "report.html"} <= set(named)
-    assert found.checked == len(steps)
-    assert found.bytes == sum(p.stat().st_size for p in run.rglob("*") if p.is_file() and "-" not in p.suffix)
+    assert verification.checked == len(steps)
+    assert verification.bytes == sum(p.stat().st_size for p in run.rglob("*") if p.is_file() and "-" not in p.suffix)
 
 
 MENDABLE: dict[str, tuple[str, Mend]] = {
@@ -148,9 +148,9 @@ def test_a_damaged_journal_of_a_sealed_die_costs_nothing(run: Path) -> None:
 def test_both_gone_is_said_to_be_lost(run: Path) -> None:
     flip(next((run / "dies" / "A" / "arrays").glob("*.npy")))
     flip(run / "dies" / "A.h5")
-    found = {problem.path: problem.way_back for problem in verify_run(run).problems}
-    assert "lost unless there is a backup" in found["dies/A/journal.db"]
-    assert "take it from a backup" in found["dies/A.h5"]
+    by_path = {problem.path: problem.way_back for problem in verify_run(run).problems}
+    assert "lost unless there is a backup" in by_path["dies/A/journal.db"]
+    assert "take it from a backup" in by_path["dies/A.h5"]
 
 
 def test_everything_at_once_is_mended_in_order(run: Path) -> None:
@@ -269,25 +269,25 @@ def test_journals_that_were_copied_over_each_other_are_told_apart(run: Path) -> 
         open_run(run)
     with pytest.raises(StorageError, match=r"journal\.db is the journal of die A, not of the run"):
         read_state(run)
-    found = {problem.path: problem for problem in verify_run(run).problems}
-    assert found["journal.db"].mend is Mend.JOURNAL
+    by_path = {problem.path: problem for problem in verify_run(run).problems}
+    assert by_path["journal.db"].mend is Mend.JOURNAL
     of_run.write_bytes(whole)
     of_die.write_bytes(whole)
     (run / "dies" / "A.h5").unlink()
     with pytest.raises(StorageError, match=r"journal\.db is the journal of a run, not of A"):
         open_run(run).die("A").table("map")
-    found = {problem.path: problem for problem in verify_run(run).problems}
-    assert found["dies/A/journal.db"].mend is None
-    assert "its journal is gone or damaged too" in found["dies/A.h5"].way_back
+    by_path = {problem.path: problem for problem in verify_run(run).problems}
+    assert by_path["dies/A/journal.db"].mend is None
+    assert "its journal is gone or damaged too" in by_path["dies/A.h5"].way_back
 
 
 def test_what_was_copied_from_another_run_is_not_mended_into_this_one(tmp_path: Path) -> None:
     first = write_run(tmp_path / "first", utc="2026-10-01T18:00:00+00:00", monotonic=7.0)
     other = write_run(tmp_path / "other", utc="2026-10-02T18:00:00+00:00", monotonic=9.0)
     (first / "journal.db").write_bytes((other / "journal.db").read_bytes())
-    found = {problem.path: problem for problem in verify_run(first).problems}
-    assert found["run.json"].text == "is of another run than journal.db"
-    assert found["run.json"].mend is None
+    by_path = {problem.path: problem for problem in verify_run(first).problems}
+    assert by_path["run.json"].text == "is of another run than journal.db"
+    assert by_path["run.json"].mend is None
     damaged = json.loads((other / "run.json").read_text(encoding="utf-8"))
     (other / "run.json").write_text(json.dumps({**damaged, "monotonic": 9.5}), encoding="utf-8")
     assert problems(other) == {"run.json": Mend.MANIFEST}, "one damaged number is no other run"
