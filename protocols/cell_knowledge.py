@@ -143,7 +143,9 @@ class CellKnowledge:
         at = (attempt.target[last].astype(np.int64), *(c[last] for c in cells))
         # which cells switch is the survey's own verdict: it may verify one by a cut that is not the cell's
         self.switches[at] |= verified & (attempt.solution[last] != SURVEY)
-        self._fail(at, attempt.voltage[last], attempt.width[last], np.bincount(flat)[flat[last]])
+        # a pulse of which nobody knows whether it was given convicts no cell
+        made = np.bincount(flat[(attempt.pulse_flag & Flag.UNKNOWN) == 0], minlength=self.pulses.size)
+        self._fail(at, attempt.voltage[last], attempt.width[last], made[flat[last]])
         for failed in (self._failed_v, self._failed_width, self._failed_ladders, self._failed_pulses):
             failed[tuple(index[verified] for index in at)] = 0
 

@@ -191,7 +191,7 @@ class Attempts:
 
     Args:
         cell: (a,), index into the plan.
-        attempt: (a,), 1 for the first pulse of that cell.
+        attempt: (a,), 1 for the first pulse of that cell, and for the first after a script that was lost.
         voltage: (a,) V, magnitude at the selected cell.
         current: (a,) A, the verify read.
         flag: (a,), `Flag` of the verify read.
@@ -216,6 +216,33 @@ class Attempts:
         lost = np.zeros(len(self.verified), np.bool_)
         lost[self.cell[(self.pulse_flag & Flag.UNKNOWN) != 0]] = True
         return lost
+
+    @property
+    def given(self) -> IntArray:
+        """(N,), attempts on each cell."""
+        given: IntArray = np.bincount(self.cell, minlength=len(self.verified))
+        return given
+
+    def unfinished(self, plan: WritePlan) -> BoolArray:
+        """Return (N,), the cells that `plan` has more attempts for, had nothing broken off.
+
+        They are wrong or were not come to, no read of them is flagged, and their budget is not used up; an attempt
+        that was lost is none of a ladder that failed.
+        """
+        flagged = np.zeros(len(plan), np.bool_)
+        flagged[self.cell[(self.flag & ~np.uint8(Flag.UNKNOWN)) != 0]] = True
+        climbed = ~self.lost & (self.given >= plan.most)
+        unfinished: BoolArray = ~self.verified & ~flagged & ~climbed & (self.given < plan.budget)
+        return unfinished
+
+    def followed_by(self, cells: IntArray, more: "Attempts") -> "Attempts":
+        """Return the same with `more` attempts behind them, on the `cells` (k,) of which these are."""
+        names = ("attempt", "voltage", "current", "flag", "pulse_flag")
+        columns = {name: np.concatenate([getattr(self, name), getattr(more, name)]) for name in names}
+        verified, short = self.verified.copy(), self.short.copy()
+        verified[cells], short[cells] = more.verified, more.short
+        cell = np.concatenate([self.cell, cells[more.cell]])
+        return Attempts(cell=cell, verified=verified, short=short, **columns)
 
     @classmethod
     def join(cls, parts: Iterable["Attempts"]) -> "Attempts":

@@ -7,6 +7,7 @@ stop. The part that the journal has already is replayed first (`labctl.execution
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import overload
 
 import numpy as np
@@ -25,6 +26,8 @@ CHUNK: Second = 1.0
 """Bench time of one chunk, s: the longest wait of a request to stop for its safe point."""
 SLOWER, GRACE = 3.0, 30.0
 """A chunk that takes longer than `SLOWER` times its predicted time plus `GRACE` s hangs."""
+AGAIN = 5
+"""What is left of a chunk that broke off is carried out so often again; then its cells stay as they are."""
 THINKING: Second = 600.0
 """Longest time between two chunks, s: a procedure computes, or a journal is replayed."""
 
@@ -93,7 +96,7 @@ class RecordedDie(DieWrapper[Limited]):
         raise unknown_operation(self, operation)
 
     def _plans(self, plan: WritePlan) -> Attempts:
-        """Carry out a plan inside the instrument, chunk by chunk; then read the cells whose attempts were lost."""
+        """Carry out a plan inside the instrument, chunk by chunk."""
         n, start, size = len(plan), 0, 0
         parts: list[Attempts] = []
         while start < n or not parts:
@@ -109,21 +112,38 @@ class RecordedDie(DieWrapper[Limited]):
             size = max(size, patterns, 1)
             piece = plan if patterns >= n else plan.take(slice(start, start + patterns))
             start += max(1, len(piece))
-            self._safe_point()
-            if recorded is not None:
-                self._lease(THINKING)
-                attempts = self._replay.again_plan(recorded, self._stage, piece, self._die)
-                if recorded.result is not None:
-                    self._contact.recall(recorded.result.seq, *last_reads(piece, attempts))
-            else:
-                attempts = self._act_plan(piece)
-            lost = np.flatnonzero(attempts.lost)
-            if len(lost):  # what a script did that broke off, a read decides
-                reading = Reading.join(self._chunks("sense", piece.verify.take(lost)))
-                attempts = attempts.judged(piece, lost, reading)
-            parts.append(attempts)
-            self._tick(len(piece))
+            parts.append(self._finished(piece, recorded))
         return Attempts.join(parts)
+
+    def _finished(self, plan: WritePlan, recorded: RecordedOperation | None) -> Attempts:
+        """Carry out a chunk of a plan, and again what a script that broke off has left of it, within the budgets."""
+        attempts = self._judged(plan, recorded)
+        left = np.flatnonzero(attempts.unfinished(plan))
+        for _ in range(AGAIN):
+            if not len(left):
+                break
+            rest = replace(plan.take(left), budget=(plan.budget - attempts.given)[left])
+            more = self._judged(rest, self._replay.next())
+            attempts = attempts.followed_by(left, more)
+            left = left[more.unfinished(rest)]
+        return attempts
+
+    def _judged(self, plan: WritePlan, recorded: RecordedOperation | None) -> Attempts:
+        """Carry out a chunk of a plan, or recall it; then read the cells whose attempts were lost."""
+        self._safe_point()
+        if recorded is not None:
+            self._lease(THINKING)
+            attempts = self._replay.again_plan(recorded, self._stage, plan, self._die)
+            if recorded.result is not None:
+                self._contact.recall(recorded.result.seq, *last_reads(plan, attempts))
+        else:
+            attempts = self._act_plan(plan)
+        lost = np.flatnonzero(attempts.lost)
+        if len(lost):  # what a script did that broke off, a read decides
+            reading = Reading.join(self._chunks("sense", plan.verify.take(lost)))
+            attempts = attempts.judged(plan, lost, reading)
+        self._tick(len(plan))
+        return attempts
 
     def _act_plan(self, plan: WritePlan) -> Attempts:
         """Carry out a chunk of a plan; if it breaks off, what is known of it is its result.

@@ -161,7 +161,9 @@ def _inside():
         name: entry | ({"tsplink": nodes[name]} if name in nodes else {})
         for name, entry in BENCH["instruments"].items()
     }
-    return FaultBench(BENCH | {"name": "in instrument", "instruments": instruments, "programming": "instrument"})
+    keys = BENCH | {"name": "in instrument", "instruments": instruments, "programming": "instrument"}
+    # a script that is lost counts as every rung for each of its cells: budgets hold some ladders
+    return FaultBench(keys, write=WRITE | {"budget": 16})
 
 
 def _standing():

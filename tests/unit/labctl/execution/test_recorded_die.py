@@ -174,7 +174,7 @@ def test_a_simulated_die_is_brought_to_its_states_again(tmp_path, rebuild):
     assert np.array_equal(replayed.current, made.current)
 
 
-def test_a_script_that_was_lost_is_read_when_the_run_goes_on(tmp_path):
+def test_a_script_that_was_lost_is_read_when_the_run_goes_on_and_what_it_left_is_written(tmp_path):
     die, plan = Scripted(), plan_of()
     die.lost_at = 2
     limited, made = first(tmp_path, die, plan)
@@ -182,13 +182,13 @@ def test_a_script_that_was_lost_is_read_when_the_run_goes_on(tmp_path):
     assert kinds(tmp_path) == [("program", True)] * 2, "what is known of it is its result"
     die.done = []
     counted, made = again(tmp_path, die, plan)
-    assert die.done == ["sense 1", "program 2"]
+    assert die.done == ["sense 1", "program 2", "program 2"], "cell 6, which it had not come to, and 7; then the rest"
     assert made.lost.tolist() == [k == 5 for k in range(10)]
     (at,) = np.flatnonzero(made.cell == 5)
     assert (made.flag[at], made.pulse_flag[at], made.attempt[at]) == (Flag.UNKNOWN, Flag.UNKNOWN, 1)
-    assert made.verified[5] == die.state[0, 1, 1]
-    assert not made.verified[6]
-    assert 6 not in made.cell, "it had not come to it"
+    assert made.verified.all()
+    assert die.state.ravel()[:10].all()
+    assert made.given.tolist() == [2] * 5 + [1] + [2] * 4
     assert np.array_equal(stress(tmp_path), counted.counts)
     assert (limited.counts >= 0).all()
 
@@ -216,9 +216,9 @@ def test_a_chunk_that_is_refused_before_it_is_begun_has_no_attempts_whatever_cam
     die.allowed = 99
     _, made = again(tmp_path, die, plan)
     undisturbed = Scripted()._one_after_the_other(plan)
-    assert np.array_equal(made.cell, undisturbed.cell[: 2 * begun])
+    assert np.array_equal(made.cell, undisturbed.cell)
     assert not made.lost.any()
-    assert made.verified.tolist() == [k < begun for k in range(cells)], "what was not begun is wrong still"
+    assert made.verified.all(), "what was not begun is done now"
 
 
 @pytest.mark.parametrize("killed", [True, False])
@@ -243,6 +243,22 @@ def test_where_nothing_is_known_every_pulse_of_the_budget_counts(tmp_path, monke
     assert die.done == []
     assert np.array_equal(repeated.verified, made.verified)
     assert kinds(tmp_path) == [("program", not killed), ("sense", True)]
+
+
+def test_a_script_of_which_nothing_is_known_is_done_again_where_the_budget_has_more(tmp_path, monkeypatch):
+    die, plan = Scripted(), plan_of(3, budget=6)
+    die.lost_at, die.told = 1, False
+    first(tmp_path, die, plan, killed=True, monkeypatch=monkeypatch)
+    die.done = []
+    counted, made = again(tmp_path, die, plan)
+    assert die.done == ["sense 3", "program 1"], "two cells were right when the script was lost"
+    assert made.verified.all()
+    assert made.given.tolist() == [4, 4, 6], "what was lost counts"
+    assert np.array_equal(stress(tmp_path), counted.counts)
+    die.done = []
+    _, repeated = again(tmp_path, die, plan)
+    assert die.done == []
+    assert np.array_equal(repeated.cell, made.cell)
 
 
 def test_a_chunk_that_might_be_too_many_pulses_is_refused_before_it(tmp_path):
