@@ -6,16 +6,12 @@ library; by hand it is ``python -m labctl.storage.hdf5_writer seal RUN DIE``. Fi
 """
 
 import json
-import math
 import os
 import sys
-import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 
 from labctl.core.errors import BenchError, LabError, StorageError
@@ -23,12 +19,12 @@ from labctl.core.exit_codes import ExitCode
 from labctl.core.figure import Figures
 from labctl.core.names import inside
 from labctl.core.units import Second
-from labctl.storage.arrays import Array, quarantine, raw, storage, sync_folder
+from labctl.storage.arrays import quarantine, storage, sync_folder
+from labctl.storage.hdf5_content import check, write
 from labctl.storage.hdf5_items import (
     Group,
     Item,
     Link,
-    StoredArray,
     dataset,
     default_plot,
     die_plot,
@@ -36,7 +32,7 @@ from labctl.storage.hdf5_items import (
     table_items,
 )
 from labctl.storage.hdf5_layout import die_items
-from labctl.storage.hdf5_reader import SealedDie, load
+from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.journal import Journal
 from labctl.storage.locks import hold
 from labctl.storage.manifest import known_meta
@@ -45,15 +41,8 @@ from labctl.storage.run_log import newest_of, read_state, recorded_digests
 from labctl.storage.tables import Table
 from labctl.storage.vouching import FORMAT, put_seal, vouch
 
-_BIG = 1 << 16
-"""Bytes from which an array has checksums, and is compressed if that makes it smaller: noise only costs time."""
-_LEVEL = 1
-"""Of gzip, after the shuffle filter: level 4 makes sealing a tenth slower and saves 1.5 %."""
-_SAMPLES, _SAMPLE = 16, 1 << 12
-"""Number of samples on which compression of an array is tried, and bytes of each."""
 _PATIENCE: Second = 120.0
 """How long one process waits for another one that seals the same die."""
-_LIBVER = ("earliest", "v110")
 
 
 def seal(run: Path, die: str) -> str:
@@ -154,149 +143,6 @@ def _replace(run: Path, final: Path, items: Iterable[Item]) -> None:
     with storage(part, "finish the file"):
         os.replace(part, final)
         sync_folder(final.parent)
-
-
-def write(path: Path, items: Collection[Item]) -> None:
-    """Write a new file; its root has ``complete`` when nothing is missing. Raises StorageError."""
-    with storage(path, "write HDF5"), h5py.File(path, "x", libver=_LIBVER) as file:
-        for item in items:
-            match item:
-                case Group():
-                    file.require_group(item.path).attrs.update(item.attrs)
-                case StoredArray():
-                    _create(file, item)
-                case Link(file=""):
-                    file[item.path] = file[item.target]
-                    file[item.target].attrs["target"] = item.target
-                case Link():
-                    file[item.path] = h5py.ExternalLink(item.file, item.target)
-        for item in items:
-            if isinstance(item, StoredArray):
-                _attach(file, item)
-        file.flush()
-        file.attrs["complete"] = True
-
-
-def _attach(file: h5py.File, item: StoredArray) -> None:
-    """Give every axis of a dataset its scale."""
-    for axis, path in enumerate(item.scales):
-        if not h5py.h5ds.is_scale(file[path].id):
-            file[path].make_scale(path.rsplit("/", 1)[1])
-        file[item.path].dims[axis].attach_scale(file[path])
-
-
-def _create(file: h5py.File, item: StoredArray) -> None:
-    text, big = item.dtype.kind == "U", _size(item) >= _BIG
-    packed: dict[str, Any] = {}
-    if big:
-        packed = {"chunks": True, "fletcher32": True}
-    if big and (item.dtype.kind in "SU" or _shrinks(next(iter(item.parts())))):
-        packed |= {"compression": "gzip", "compression_opts": _LEVEL, "shuffle": True}
-    # text of variable length is not compressed and costs 40 bytes each, too much for a column as long as a night
-    dtype = h5py.string_dtype(length=_length(item) if big else None) if text else item.dtype
-    made = file.create_dataset(item.path, item.shape, dtype, **packed)
-    made.attrs.update({**item.attrs, "units": item.units})
-    row = 0
-    for part in item.parts():
-        data = part if not text else _fixed(part, made.dtype) if big else part.astype(object)
-        if not item.shape:
-            made[()] = data[()]
-        elif len(part):
-            made[row : row + len(part)] = data
-            row += len(part)
-
-
-def _size(item: StoredArray) -> int:
-    """Return the size in bytes; 0 for a scalar, which is never cut in chunks."""
-    return math.prod(item.shape) * item.dtype.itemsize if item.shape else 0
-
-
-def _shrinks(part: Array) -> bool:
-    """Return whether gzip after the shuffle filter makes samples of an array a quarter smaller."""
-    size = part.dtype.itemsize
-    items = raw(part).reshape(-1, size)
-    blocks = items[: len(items) // _SAMPLES * _SAMPLES].reshape(_SAMPLES, -1, size)[:, : _SAMPLE // size]
-    tried = [np.ascontiguousarray(block.T).tobytes() for block in blocks]
-    return sum(len(zlib.compress(block, _LEVEL)) for block in tried) < 0.75 * sum(map(len, tried))
-
-
-def _length(item: StoredArray) -> int:
-    """Return the bytes of the longest text, at least 1."""
-    return max((_utf8(part).dtype.itemsize for part in item.parts()), default=1)
-
-
-def _utf8(texts: Array) -> Array:
-    """Return texts as bytes of one length."""
-    try:
-        return texts.astype(np.bytes_)
-    except UnicodeEncodeError:
-        return np.char.encode(texts, "utf-8")
-
-
-def _fixed(texts: Array, dtype: np.dtype[Any]) -> Array:
-    return _utf8(texts).astype(dtype)
-
-
-def check(path: Path, items: Iterable[Item]) -> None:
-    """Compare a closed file with its items, to the last bit; StorageError if they differ."""
-    with storage(path, "read HDF5"), h5py.File(path, "r") as file:
-        if not file.attrs.get("complete", False):
-            raise StorageError(f"{path} is not complete; the journal has everything, seal the die again")
-        expected = set()
-        for item in items:
-            if isinstance(item, Group):
-                if not _has(file.get(item.path), item.attrs):
-                    raise StorageError(f"{path}: {item.path} is not what the journal says; seal the die again")
-                continue
-            expected.add(item.path)
-            if isinstance(item, StoredArray) and not _same(file.get(item.path), item):
-                raise StorageError(f"{path}: {item.path} is not what the journal says; seal the die again")
-        if odd := set(_leaves(file)) ^ expected:
-            raise StorageError(f"{path}: {min(odd)} is missing or should not be there; seal the die again")
-
-
-def _leaves(group: h5py.Group, path: str = "") -> Iterator[str]:
-    """Yield the paths of the datasets and external links in a group."""
-    links = group.id.links
-    for name in group:
-        external = links.get_info(name.encode()).type == h5py.h5l.TYPE_EXTERNAL
-        if not external and h5py.h5o.get_info(group.id, name.encode()).type == h5py.h5o.TYPE_GROUP:
-            yield from _leaves(group[name], f"{path}/{name}")
-        else:
-            yield f"{path}/{name}"
-
-
-def _has(stored: Any, attrs: Mapping[str, Any]) -> bool:
-    """Return whether a group or dataset has these attributes."""
-    return stored is not None and all(
-        name in stored.attrs and np.array_equal(stored.attrs[name], value) for name, value in attrs.items()
-    )
-
-
-def _same(stored: Any, item: StoredArray) -> bool:
-    if not isinstance(stored, h5py.Dataset) or stored.shape != item.shape:
-        return False
-    if not _has(stored, {**item.attrs, "units": item.units}):
-        return False
-    file = stored.file
-    if any(
-        path not in file or list(stored.dims[axis].values()) != [file[path]] for axis, path in enumerate(item.scales)
-    ):
-        return False  # compared as objects: links give a scale more than one name
-    row, fixed = 0, item.dtype.kind == "U" and stored.dtype.kind == "S"
-    for part in item.parts():
-        where = slice(row, row + len(part)) if item.shape else ()
-        data = np.asarray(stored[where]) if fixed else load(stored, where)
-        row += len(part) if item.shape else 0
-        if fixed:
-            same = np.array_equal(data, _utf8(part))
-        elif item.dtype.kind == "U":
-            same = np.array_equal(data, part)
-        else:
-            same = data.dtype == part.dtype and np.array_equal(raw(data), raw(part))
-        if not same:
-            return False
-    return row == (item.shape[0] if item.shape else 0)
 
 
 def main(arguments: list[str]) -> int:

@@ -121,25 +121,16 @@ class JournalReader:
 
     def stored(self, digest: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
         """Return dtype and shape of a stored array."""
-        if digest in self._described:
-            return self._described[digest]
-        with storage(self.path, "read the journal"):
-            row = self._db.execute("SELECT dtype, shape FROM arrays WHERE digest = ?", (digest,)).fetchone()
-        if row is None:
-            raise StorageError(f"{self.path} has lost the array {digest}; {journal_way_back(self.path)}")
-        try:
-            description = self._described[digest] = np.dtype(row[0]), tuple(json.loads(row[1]))
-        except (TypeError, ValueError) as error:
-            raise StorageError(f"{self.path}: the description of the array {digest} is damaged") from error
-        return description
+        if digest not in self._described:
+            self._described[digest] = self._description(digest, *self._array_row(digest, "dtype, shape"))
+        return self._described[digest]
 
     def array(self, digest: str) -> Array:
         """Return a stored array, read-only. Raises StorageError if it is not what was stored."""
         if digest in self._cache:
             return self._cache[digest]
-        dtype, shape = self.stored(digest)
-        with storage(self.path, "read the journal"):
-            (data,) = self._db.execute("SELECT data FROM arrays WHERE digest = ?", (digest,)).fetchone()
+        *description, data = self._array_row(digest, "dtype, shape, data")
+        dtype, shape = self._described[digest] = self._description(digest, *description)
         try:
             array = load_array(self.folder / "arrays", digest) if data is None else _from_bytes(data, dtype, shape)
         except ValueError as error:
@@ -152,6 +143,19 @@ class JournalReader:
         while self._cached > _CACHED and len(self._cache) > 1:
             self._cached -= self._cache.pop(next(iter(self._cache))).nbytes
         return array
+
+    def _array_row(self, digest: str, columns: str) -> tuple[Any, ...]:
+        with storage(self.path, "read the journal"):
+            row = self._db.execute(f"SELECT {columns} FROM arrays WHERE digest = ?", (digest,)).fetchone()
+        if row is None:
+            raise StorageError(f"{self.path} has lost the array {digest}; {journal_way_back(self.path)}")
+        return tuple(row)
+
+    def _description(self, digest: str, dtype: str, shape: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        try:
+            return np.dtype(dtype), tuple(json.loads(shape))
+        except (TypeError, ValueError) as error:
+            raise StorageError(f"{self.path}: the description of the array {digest} is damaged") from error
 
     def load(self, stored: Stored) -> Array:
         """Return the array that a row names, read-only. Raises StorageError if it is not what was stored."""

@@ -24,10 +24,11 @@ from labctl.core.operations import Attempts, Pulse, Reading, Sense, WritePlan
 from labctl.core.record import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volts
 from labctl.storage import hdf5_writer
+from labctl.storage.hdf5_content import check
 from labctl.storage.hdf5_items import axes_of, key
 from labctl.storage.hdf5_layout import LARGE, UNITS, die_items
 from labctl.storage.hdf5_reader import SealedDie
-from labctl.storage.hdf5_writer import check, main, quarantine, seal, write_run_file
+from labctl.storage.hdf5_writer import main, quarantine, seal, write_run_file
 from labctl.storage.journal import Journal
 from labctl.storage.locks import hold
 from labctl.storage.manifest import FORMAT
