@@ -49,9 +49,10 @@ def add(
     """
     from labctl.fleet import store
     from labctl.fleet.rows import RunRows, rows_of
+    from labctl.storage.manifest import damage_of
 
     store.arrow()
-    taken, refused, no_run = dict[str, RunRows](), list[str](), 0
+    taken, refused, damaged, no_run = dict[str, RunRows](), list[str](), list[str](), 0
     for path in runs:
         try:
             folders = _folders(path)
@@ -62,19 +63,22 @@ def add(
             try:
                 of_run = rows_of(run)
                 taken[of_run.run_id] = of_run
+                damaged += [damage] if (damage := damage_of(run)) else []
             except LabError as error:
                 refused.append(str(error))
                 no_run += isinstance(error, NotThereError)
     known = store.add(file, taken.values(), anew=anew) if taken or anew else None
     rows = known.table.num_rows if known else 0
     if as_json:
-        print(json.dumps({"fleet": str(file), "runs": len(taken), "rows": rows, "refused": refused}))
+        print(json.dumps({"fleet": str(file), "runs": len(taken), "rows": rows, "refused": refused + damaged}))
     elif known:
         entered = counted(sum(len(run.rows) for run in taken.values()), "row")
         console().print(f"{file}: {counted(len(taken), 'run')} entered, {entered}; it has {counted(rows, 'row')} now")
     if refused:
         kind = NotThereError if no_run == len(refused) and not taken else StorageError
-        raise kind(f"{counted(len(refused), 'run')} left out: {'; '.join(refused)}")
+        raise kind("; ".join([f"{counted(len(refused), 'run')} left out: {'; '.join(refused)}", *damaged]))
+    if damaged:
+        raise StorageError("; ".join(damaged))
 
 
 def _folders(path: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """The command line: its commands, and the exit code and the one message with which every error ends."""
 
+import errno
 import json
 import os
 import re
@@ -92,6 +93,9 @@ for _module in (
     _module.register(app)
 
 
+_OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC)
+"""What a file or folder does not allow, which is no bug wherever it is met."""
+
 _UsageError: Any = typer.BadParameter.__base__
 """Whatever typer finds wrong with a command line; it exports none but this descendant."""
 
@@ -168,6 +172,11 @@ def _run() -> None:
         _fail(code, f"refused: {error}" if code is ExitCode.REFUSED else str(error))
     except _Interrupted:
         _fail(ExitCode.OPERATOR, "interrupted")
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename and error.errno in _OF_THE_PLACE:
+            _fail(
+                ExitCode.STORAGE,
+                f"{error.filename}: {error.strerror}; expected a place that this user may use",
+            )
         traceback.print_exc()
         _fail(ExitCode.BUG, "this is a bug of ours; please report it with the lines above")

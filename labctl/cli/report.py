@@ -1,6 +1,7 @@
 """The commands that show runs: `watch` while a run goes on, `report` afterwards."""
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from rich.console import Console
 from labctl.cli.options import RunFolder
 from labctl.config.bins import tally
 from labctl.core.errors import StorageError
+from labctl.core.exit_codes import ExitCode
 from labctl.terminal.progress import console, counted
 
 _NAMED = 3
@@ -31,10 +33,17 @@ def watch(
     """Watch a run from any terminal: map, current die, figures, alarms, when it ends, disk. Never disturbs the run.
 
     On a terminal the screen is live until ^C, which ends the watching only; elsewhere there is a line every 30 s.
+    Exit code 5 if run.json is damaged, which the journal makes up for.
     """
     from labctl.report.watch import watch as do_watch
+    from labctl.storage.manifest import damage_of
 
     do_watch(run, Console(highlight=False), once=once, as_json=as_json)
+    if damage := damage_of(run):
+        if not as_json:
+            raise StorageError(damage)
+        print(f"labctl: {damage}", file=sys.stderr)  # the one line of JSON has been printed
+        raise typer.Exit(ExitCode.STORAGE)
 
 
 def report(
@@ -47,10 +56,11 @@ def report(
 ) -> None:
     """Write report.html and report.json into a run folder, from that folder alone, whether the run has ended or not.
 
-    A die whose file is damaged is left out of the figures, and the exit code is 5.
+    A die whose file is damaged is left out of the figures, and the exit code is 5; so it is if run.json is damaged.
     """
     from labctl.report.drawings import Drawings
     from labctl.report.html import write_report
+    from labctl.storage.manifest import damage_of
 
     drawings = Drawings()
     page = write_report(run, drawings)
@@ -66,6 +76,8 @@ def report(
 
         webbrowser.open(page.absolute().as_uri())
     _refuse_unread([die["measured"]["note"] for die in (*facts["dies"], *facts["golden"])], page)
+    if damage := damage_of(run):
+        raise StorageError(damage)
     drawings.refuse()
 
 

@@ -169,6 +169,13 @@ def sealed_as(path: Path) -> str:
         return "an HDF5 file of labctl, and neither a die nor a run"
 
 
+def has_journal(path: Path) -> bool:
+    """Return whether a ``run.h5`` has a copy of the run's journal. Raises StorageError if it is damaged."""
+    vouch(path)
+    with storage(path, "open HDF5"), h5py.File(path, "r") as file:
+        return "summary/journal" in file
+
+
 def journal_of_run_file(path: Path) -> bytes:
     """Return the copy of the run's journal in a ``run.h5``. Raises StorageError if it has none, or is damaged."""
     vouch(path)

@@ -88,6 +88,18 @@ def known_meta(run: Path) -> dict[str, Any]:
     return run_meta(run) if kept is None else checked(kept, run / "journal.db")
 
 
+def damage_of(run: Path) -> str:
+    """Return what is wrong with the ``run.json`` of a run that is read from its journal alone, "" if nothing is.
+
+    The journal has been read before, so that every problem is one of the file.
+    """
+    try:
+        run_meta(run)
+    except StorageError as error:
+        return f"{error}; what was shown or written is from the run's journal"
+    return ""
+
+
 def text_of(meta: Mapping[str, Any]) -> str:
     """Return the text of ``run.json``."""
     return json.dumps(meta, indent=1)

@@ -1,8 +1,10 @@
 """What is at a path where a run was expected, in words."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
-from labctl.core.errors import LabError, NotThereError
+from labctl.core.errors import LabError, NotThereError, StorageError
 from labctl.core.known_files import HDF5, what_is
 from labctl.storage.journal import Journal
 from labctl.storage.vouching import has_seal
@@ -22,8 +24,30 @@ def no_run(path: Path, expected: str = FOLDER) -> NotThereError:
     return NotThereError(f"{path}: there is no run here; expected {expected}; {there}")
 
 
+def require_open(path: Path) -> None:
+    """Raise StorageError if a folder of a run, or that of its dies, is there and lets this user not look into it.
+
+    Searches for files leave out what they may not see, and a run would look as if it had no dies.
+    """
+    for folder in (path, path / "dies"):
+        try:
+            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+                next(entries, None)
+                os.stat(folder / ".")
+        except OSError as error:
+            raise StorageError(
+                f"{folder} may not be looked into: {error.strerror or error}; expected a folder that this user may "
+                "read: its owner can open it"
+            ) from error
+
+
 def is_run(path: Path) -> bool:
-    """Return whether a folder has the journal of a run, and not that of a die. Raises StorageError if it is damaged."""
+    """Return whether a folder has the journal of a run, and not that of a die.
+
+    Raises:
+        StorageError: the folder may not be looked into, or the journal is damaged.
+    """
+    require_open(path)
     if not (path / "journal.db").is_file():
         return False
     if (path / "dies").is_dir() or (path / "run.json").is_file():

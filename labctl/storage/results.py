@@ -17,7 +17,8 @@ from labctl.core.figure import Figures
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry, Operation
 from labctl.storage.manifest import checked, refuse_nameless, run_meta
-from labctl.storage.no_run import is_ours, is_run, no_run
+from labctl.storage.no_run import is_ours, is_run, no_run, require_open
+from labctl.storage.run_file import require_run_file
 from labctl.storage.run_log import newest_of, read_state, recorded_digests
 from labctl.storage.tables import Table
 
@@ -191,7 +192,9 @@ def open_run(path: str | Path) -> Run:
         StorageError: there is no run (`NotThereError`), or it is damaged.
     """
     path = Path(path)
+    require_open(path)
     if path.is_file() and path.name == "run.h5" and (path.parent / "dies").is_dir():
+        require_run_file(path.parent)
         path = path.parent
     if (path / "dies").is_dir():
         folder = path / "dies"

@@ -6,6 +6,7 @@ may be going on meanwhile. Nothing is changed; `labctl.storage.repair` goes the 
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,11 +20,14 @@ from labctl.storage.hdf5_reader import SealedDie, journal_of_run_file
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import EMPTY
 from labctl.storage.manifest import checked, meta_of_journal, run_meta
-from labctl.storage.no_run import no_run
+from labctl.storage.no_run import no_run, require_open
+from labctl.storage.run_file import of_two_runs, refuse_other_run
 from labctl.storage.run_log import RunState, folder_of, read_state
 from labctl.storage.vouching import vouch, vouch_text
 
 REPORTS = ("report.json", "report.html")
+BEGAN = re.compile(r'<meta name="run-began" content="([0-9.]+)">')
+"""Where a report page says when its run began, UTC in s since 1970."""
 
 
 class Mend(StrEnum):
@@ -85,6 +89,7 @@ def verify_run(run: Path, progress: Callable[[str, int, int], None] = lambda pat
     Raises:
         StorageError: there is no run there.
     """
+    require_open(run)
     if not (run / "dies").is_dir():
         raise no_run(run)
     return _Check(run, progress).carry_out()
@@ -176,7 +181,7 @@ class _Check:
                 return
             except (OSError, ValueError, TypeError, AttributeError, LabError) as error:
                 problem = error if isinstance(error, LabError) else StorageError(f"{path} is damaged: {error}")
-        if _of_two_runs(self._kept(), _content(path)):
+        if of_two_runs(self._kept(), _content(path)):
             self.meta, way = {}, "one of the two was copied over the other; take the right one from a backup"
             self._problem(path, "is of another run than journal.db", way)
             return
@@ -236,7 +241,7 @@ class _Check:
         try:
             with Journal.open(folder, of=folder.name) as journal:
                 journal.verify()
-                whole, other = journal.finished, _of_two_runs(self._kept(), journal.meta)
+                whole, other = journal.finished, of_two_runs(self._kept(), journal.meta)
         except LabError:
             self._problem(path, error, "its journal is gone or damaged too; take it from a backup")
             return
@@ -277,6 +282,7 @@ class _Check:
             return
         try:
             vouch(path)
+            refuse_other_run(path, self._kept())
         except LabError as error:
             self._problem(path, error, "it is made of the sealed dies", Mend.RUN_FILE)
 
@@ -285,8 +291,22 @@ class _Check:
             return
         try:
             vouch_text(path)
+            self._refuse_other_report(path)
         except LabError as error:
             self._problem(path, error, "it is made of the run folder", Mend.REPORT)
+
+    def _refuse_other_report(self, path: Path) -> None:
+        """Raise StorageError if a whole report is that of another run: each says when its run began."""
+        if self.state is None:
+            return
+        if path.suffix == ".json":
+            began = _content(path).get("since")
+        else:
+            with storage(path, "read the file"):
+                mark = BEGAN.search(path.read_text(encoding="utf-8"))
+            began = float(mark[1]) if mark else None
+        if began not in (None, self.state.since):
+            raise StorageError(f"{path} is of another run than journal.db: it was copied here")
 
     def _missing(self, sealed: set[Path], inputs: set[Path]) -> None:
         """Add the files that were recorded and are not there."""
@@ -341,11 +361,6 @@ def input_again(run: Path, name: str, sha256: str) -> bytes | None:
         if data is not None and digest(data) == sha256:
             return data
     return None
-
-
-def _of_two_runs(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two began at other moments by both clocks; damage to one number changes one clock alone."""
-    return all(key in one and key in other and one[key] != other[key] for key in ("utc", "monotonic"))
 
 
 def _content(path: Path) -> Mapping[str, Any]:
