@@ -97,7 +97,8 @@ def to_do(state: RunState, run: Path, only: Sequence[str] | None) -> list[str]:
     names = [d.name for d in state.subjects if d.state not in FINAL]
     for name in only or ():
         if name not in state.dies:
-            raise BenchError(f"{run} has no die {name}; there is something left to do on {', '.join(names) or 'none'}")
+            left = f"; there is something left to do on {', '.join(names) or 'none'}"
+            raise BenchError(f"{run} has no die {name}; it has {', '.join(d.name for d in state.subjects)}{left}")
         if name not in names:
             raise BenchError(
                 f"die {name} is final in {run}: {state.dies[name].state}; measure it again in a run of its own, "

@@ -117,7 +117,7 @@ def query(
         print(shown.as_json(kept))
         return
     screen = console()
-    shown.print_rows(screen, kept, shown.chosen(kept, names(columns) or (), names_in(words)))
+    shown.print_rows(screen, kept, shown.chosen(kept, names(columns, "--columns") or (), names_in(words)))
     for path in written:
         screen.print(f"written: {path}")
 

@@ -109,8 +109,24 @@ def _refuse_usage(error: Any) -> NoReturn:
     commands = getattr(context.command, "commands", {}) if context else {}
     if text.startswith("No such command") and "Did you mean" not in text and commands:
         text = f"{text.rstrip('.')}; expected one of {', '.join(commands)}"
+    text = _with_quotes(_in_our_words(text))
     text = plainly(text if text[1:2].isupper() else text[:1].lower() + text[1:]).rstrip(".")
     _fail(ExitCode.REFUSED, f"refused: {text}; see: {context.command_path if context else 'labctl'} --help")
+
+
+def _in_our_words(text: str) -> str:
+    """Return the message about a file that this user may not read as all others are."""
+    return re.sub(r"[Pp]ath '(.+)' is not readable\.?", r"\1 may not be read by this user; its owner can open it", text)
+
+
+def _with_quotes(text: str) -> str:
+    """Return the message about a word too many with a hint, if it may be the rest of the value of an option."""
+    found = re.search(r"unexpected extra argument\(?s?\)? \((\S+?)[ )]", text)
+    at = sys.argv.index(found[1]) if found and found[1] in sys.argv else 0
+    if at < 3 or not sys.argv[at - 2].startswith("--"):
+        return text
+    whole = f"{sys.argv[at - 2]} '{sys.argv[at - 1]} {sys.argv[at]}'"
+    return f"{text.rstrip('.')}; a value with a blank stands in quotes: {whole}"
 
 
 def _with_value(match: re.Match[str]) -> str:

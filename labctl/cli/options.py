@@ -116,13 +116,17 @@ def plainly(text: str) -> str:
     return next((re.sub(found, words, text) for found, words in _WORDS if re.search(found, text)), text)
 
 
-def names(text: str | None) -> tuple[str, ...] | None:
-    """Return the names of a list with commas; None if there is no list.
+def names(text: str | None, option: str = "--only") -> tuple[str, ...] | None:
+    """Return the names of a list with commas; None if there is no list, BenchError if there is no name in it.
 
     >>> names("D03, D22")
     ('D03', 'D22')
     """
-    return None if text is None else tuple(filter(None, (name.strip() for name in text.split(","))))
+    if text is None:
+        return None
+    if not (given := tuple(filter(None, (name.strip() for name in text.split(","))))):
+        raise BenchError(f"{option} '{text}': found no name, expected some such as D03,D22 (is a variable empty?)")
+    return given
 
 
 def overrides(pairs: list[str] | None, option: str = "--set") -> dict[str, str]:

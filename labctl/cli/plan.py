@@ -36,8 +36,13 @@ def prepare(
     from labctl.station.doctor import require_own_names
 
     require_own_names()
-    if sim is not None and (bench is None or sim not in ("bytes", "tcp")):
+    if sim is not None and sim not in ("bytes", "tcp"):
         raise BenchError(f"--sim {sim}: expected bytes or tcp, together with --bench FILE")
+    if sim is not None and bench is None:
+        raise BenchError(
+            f"--sim {sim} without --bench: the twin is that of a bench; expected --bench FILE too, or neither, for "
+            "simulated dies"
+        )
     if faults is not None:
         from labctl.station.injected_faults import drawn, refuse
 

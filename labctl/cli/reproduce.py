@@ -13,6 +13,7 @@ import typer
 from labctl.cli.options import AsJson, Seed, Set, Workers, command_line, most_workers, overrides
 from labctl.core.errors import BenchError
 from labctl.core.exit_codes import ExitCode, Status
+from labctl.files.door import neighbour
 from labctl.terminal.progress import console
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
@@ -23,9 +24,18 @@ OutOption = Annotated[
 ExamplesOption = Annotated[
     Path | None, typer.Option("--examples", metavar="DIR", help="folder of the campaign and training files")
 ]
+
+
+def _there(path: Path | None) -> Path | None:
+    """Return the path of a file that is there; BenchError before a folder is made."""
+    if path is not None and not path.is_file():
+        raise BenchError(f"--solutions {path}: no such file{neighbour(path)}; expected trained networks (npz)")
+    return path
+
+
 SolutionsOption = Annotated[
     Path | None,
-    typer.Option("--solutions", metavar="FILE", help="trained networks (npz), not this suite's"),
+    typer.Option("--solutions", metavar="FILE", help="trained networks (npz), not this suite's", callback=_there),
 ]
 TrainOption = Annotated[
     list[str] | None,
@@ -96,6 +106,7 @@ def mtj_chip(
     )
     experiment.check(settings)
     campaign = examples_folder(examples) / "overnight-36-dies.yaml"
+    experiment.check_exclude(settings, campaign)
     folder, screen, start = out or Path("runs") / f"mtj-chip-{data}", console(stderr=True), time.monotonic()
     steps = Steps(folder.resolve(), workers or most_workers(), screen, settings.steps)
     with hold(folder, f"labctl reproduce into {folder}"):

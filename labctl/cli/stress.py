@@ -32,6 +32,7 @@ def stress(
     The ledger is the one that LABCTL_LEDGER names, that the bench file names, or stress.db beside the bench file.
     Example: labctl stress W01-x3y0 --bench MY-BENCH.yaml
     """
+    from labctl.storage.no_run import require_run_with_dies
     from labctl.storage.stress_ledger import VARIABLE, StressLedger, ledger_path
 
     if ledger is None and bench is not None:
@@ -44,6 +45,8 @@ def stress(
         raise BenchError(f"whose ledger? name --bench FILE or --ledger FILE, or set {VARIABLE}")
     if not ledger.exists() and account is None:
         raise BenchError(f"{ledger}: there is no stress ledger yet; the first run on real dies makes it")
+    if account is not None:
+        require_run_with_dies(account)
     with StressLedger.open(ledger) as opened:
         if account is not None:
             opened.account_run(account)

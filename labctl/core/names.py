@@ -52,10 +52,12 @@ _NOT_ON_WINDOWS_EITHER = '<>:"|?*\\'
 
 
 def new_folder_of(path: Path) -> Path:
-    """Return the path of a file or folder to be made in a folder that exists; BenchError if there is no such folder."""
+    """Return the path of a file or folder to be made in a folder that exists; BenchError if it cannot be made there."""
     new_path(path)
     if not path.parent.is_dir():
         raise BenchError(f"{path}: there is no folder {path.parent}; expected one that exists")
+    if not os.access(path.parent, os.W_OK):
+        raise BenchError(f"{path}: nothing can be written into {path.parent}; expected another place")
     return path
 
 
@@ -67,6 +69,8 @@ def new_path(path: Path) -> Path:
     """
     for place in (path, *path.parents):
         name = place.name
+        if place.is_symlink() and not place.exists():
+            raise BenchError(f"{place} is a link to {os.readlink(place)}, which is not there; expected another name")
         if name in ("", "..") or os.path.lexists(place):
             break
         if odd := odd_character(name) or next((c for c in name if c in _NOT_ON_WINDOWS_EITHER or c in "\t\n"), ""):

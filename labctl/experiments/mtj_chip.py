@@ -14,6 +14,7 @@ simulation knows. Errors are of test images, which choose nothing.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -65,6 +66,14 @@ def check(settings: ChipSettings) -> None:
     datasets.load(settings.data)
 
 
+def check_exclude(settings: ChipSettings, campaign: Path) -> None:
+    """Raise BenchError, before dies are surveyed, for a rule of `--exclude` that the campaign cannot judge dies by."""
+    try:
+        composition.read(campaign, {**(settings.set or {}), **rules(settings.exclude)})
+    except BenchError as error:
+        raise BenchError(re.sub(r"--set: bins\.\d+\.when: ", "--exclude: ", str(error))) from error
+
+
 def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Comparison:
     """Do what is asked for, as far as it is not done yet.
 
@@ -76,6 +85,7 @@ def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Compariso
         LabError: a step did not come to its end.
     """
     check(settings)
+    check_exclude(settings, campaign)
     loaded = composition.load(campaign, settings.set)
     if loaded.value.wafer is None:
         raise BenchError(f"{campaign} names no wafer; this experiment is about the dies of one")

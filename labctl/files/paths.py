@@ -35,7 +35,7 @@ class PathAsWritten:
             if self.exists and not _there(path):
                 names = f"; expected a path or one of {', '.join(self.names)}" if self.names else ""
                 hint = neighbour(path)
-                names += hint if hint.endswith("?") else ""
+                names += hint if hint.endswith("?") or hint.startswith(":") else ""
                 raise PydanticCustomError(
                     "no_such_file", "no such file or folder: {path}{names}", {"path": str(path), "names": names}
                 )

@@ -136,6 +136,8 @@ def add(path: Path, runs: Iterable[RunRows], *, anew: bool = False) -> Fleet:
     """
     pa = arrow()
     try:
+        if path.exists():
+            _refuse_other(path)  # before a lock is left beside a file that is none of ours
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENCE):
             fleet = fleet_of(runs)

@@ -154,6 +154,8 @@ class RunSpec:
         """Return the run of the dies of `only`; BenchError if there is no such die."""
         if only is None:
             return self
+        if not only:
+            raise BenchError(f"no die is chosen; expected some of {', '.join(s.name for s in self.subjects)}")
         if unknown := sorted(set(only) - {s.name for s in self.subjects}):
             raise BenchError(f"there is no die {unknown[0]}; there are {', '.join(s.name for s in self.subjects)}")
         return replace(self, subjects=tuple(s for s in self.subjects if s.name in only))

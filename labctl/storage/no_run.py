@@ -41,6 +41,23 @@ def require_open(path: Path) -> None:
             ) from error
 
 
+def require_run_with_dies(run: Path) -> list[Path]:
+    """Return the folders of the journals of dies in a run.
+
+    Raises:
+        NotThereError: there is no run there, or none of its dies was begun.
+        StorageError: it may not be looked into.
+    """
+    require_open(run)
+    if folders := sorted(p.parent for p in (run / "dies").glob("*/journal.db")):
+        return folders
+    raise (
+        NotThereError(f"{run}: no die was begun here; expected a run folder with journals of dies")
+        if (run / "run.json").is_file()
+        else no_run(run)
+    )
+
+
 def is_run(path: Path) -> bool:
     """Return whether a folder has the journal of a run, and not that of a die.
 

@@ -27,6 +27,7 @@ from labctl.core.units import IntArray
 from labctl.storage.arrays import storage
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import JournalReader
+from labctl.storage.no_run import require_run_with_dies
 from labctl.storage.private import rights_of
 from labctl.storage.stress import DieInfo, Stress, journal_identity, stress_of_journal
 
@@ -246,11 +247,8 @@ class StressLedger:
             BenchError: as `account`.
             StorageError: there is no run, or something cannot be read or written.
         """
-        folders = sorted(p.parent for p in (run / "dies").glob("*/journal.db"))
-        if not folders:
-            raise StorageError(f"{run}: there is no journal of a die here; expected a run folder")
         shares = {}
-        for folder in folders:
+        for folder in require_run_with_dies(run):
             with Journal.open(folder) as journal:
                 shares[folder.name] = self.account(journal, run.resolve().name)
         return shares

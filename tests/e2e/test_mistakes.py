@@ -4,6 +4,8 @@
 a poor message adds it here.
 """
 
+import os
+
 import pytest
 
 from tests import small_run
@@ -57,7 +59,18 @@ MISTAKES = (
     ("plan c.yaml --set seeds=3", "seeds: found the unknown key 'seeds'; did you mean 'seed'?"),
     ("plan c.yaml --set seed", "--set seed: expected key=value"),
     ("plan c.yaml --set dies.0.name=../x", "dies.0.name: found '../x', expected 1 to 64 ASCII letters"),
-    ("plan c.yaml --sim bytes", "--sim bytes: expected bytes or tcp, together with --bench FILE"),
+    ("plan c.yaml --sim bytes", "--sim bytes without --bench: the twin is that of a bench; expected --bench FILE too"),
+    ("plan c.yaml --sim byte", "--sim byte: expected bytes or tcp"),
+    ("run c.yaml --only ,", "--only ',': found no name, expected some such as D03,D22 (is a variable empty?)"),
+    ("resume run --only ,", "--only ',': found no name"),
+    ("resume run --only Q", "run has no die Q; it has A, B; there is something left to do on none"),
+    ("plan c.yaml --set limits.width=10 ms", "a value with a blank stands in quotes: --set 'limits.width=10 ms'"),
+    ("plan c.yaml d.yaml", "unexpected extra argument"),
+    ("stress --account c.yaml --ledger s.db", f"c.yaml: {NO_RUN}; it is a YAML file"),
+    ("stress --account empty --ledger s.db", f"empty: {NO_RUN}; it is an empty folder"),
+    ("plan gone.yaml", "gone.yaml: no such file: it is a link to nowhere.yaml, which is not there"),
+    ("run c.yaml --out gone.yaml", "gone.yaml is a link to nowhere.yaml, which is not there; expected another name"),
+    ("reproduce wine-passive --solutions n.npz --out r", "--solutions n.npz: no such file; expected trained networks"),
     ("new campain x.yaml", "'campain': expected one of campaign, die, wafer, bench"),
     ("new die x.yaml --like nothing", "--like nothing: there is no such die; expected one of "),
     ("reproduce nothing", "no such command 'nothing'; expected one of mtj-chip, wine-passive"),
@@ -78,11 +91,13 @@ def desk(tmp_path_factory):
     (folder / "die.yaml").write_text("name: s\ngeometry: {n_rows: 3, n_cols: 2}\njunction: {diameter: 80 nm}\n")
     (folder / "c.yaml").write_text(CAMPAIGN)
     small_run.write_run(folder / "run")
+    (folder / "empty").mkdir()
+    (folder / "gone.yaml").symlink_to("nowhere.yaml")
     return folder
 
 
 def content(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if "lock" not in path.name}
+    return {path: path.lstat().st_mtime_ns for path in folder.rglob("*") if "lock" not in path.name}
 
 
 @pytest.mark.parametrize(("words", "says"), MISTAKES, ids=[words for words, _ in MISTAKES])
@@ -94,6 +109,29 @@ def test_a_mistake_is_named_in_a_line_and_changes_nothing(desk, labctl, words, s
     assert says in last
     assert len(last) < 700
     assert content(desk) == before
+
+
+@pytest.mark.parametrize("words", ["run|", "plan|c.yaml|--bench|", "run|c.yaml|--out|", "show|", "fleet|add|run|"])
+def test_an_empty_path_is_not_the_current_folder(desk, labctl, words):
+    before = content(desk)
+    done = labctl(*words.split("|"), cwd=desk, expect=2)
+    assert "found an empty text, expected a path (is a variable empty?)" in done.stderr
+    assert content(desk) == before
+
+
+def test_a_rule_of_a_comparison_is_judged_before_hours_are_spent(desk, labctl):
+    pytest.importorskip("jax")
+    words = "reproduce mtj-chip --data digits --out r --exclude"
+    done = labctl(*words.split(), "defects", cwd=desk, expect=2)
+    assert "refused: --exclude: 'defects' is no comparison; expected <, <=, > or >=" in done.stderr
+    assert not (desk / "r").exists()
+
+
+def test_a_folder_that_takes_nothing_is_told_before_the_work(desk, labctl, monkeypatch):
+    monkeypatch.setattr("labctl.core.names.os.access", lambda path, mode: mode != os.W_OK)
+    for words in ("export run --csv c", "new die x.yaml"):
+        done = labctl(*words.split(), cwd=desk, expect=2)
+        assert "nothing can be written into .; expected another place" in done.stderr
 
 
 def test_the_campaign_is_sound(desk, labctl):

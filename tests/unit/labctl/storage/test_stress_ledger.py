@@ -296,7 +296,7 @@ def test_what_is_no_ledger_is_refused(tmp_path):
     with pytest.raises(StorageError, match="is no stress ledger of format 1, but of format 0"):
         StressLedger.open(tmp_path / "other.db")
     with (
-        pytest.raises(StorageError, match="there is no journal of a die here"),
+        pytest.raises(StorageError, match="there is no run here; expected a run folder"),
         StressLedger.open(tmp_path / "s.db") as made,
     ):
         made.account_run(tmp_path)
