@@ -60,6 +60,10 @@ Faults = Annotated[
         "instruments of the twin (--bench with --sim); 'plan' lists them. Never with a real bench",
     ),
 ]
+LedgerPath = Annotated[
+    Path | None,
+    typer.Option("--ledger", metavar="FILE", help="the stress ledger itself, wherever it is"),
+]
 CampaignPath = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="campaign file (YAML)")]
 
 AcceptPlace = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from labctl.cli.options import PrintJson
+from labctl.cli.options import LedgerPath, PrintJson
 from labctl.core.errors import BenchError
 
 
@@ -21,7 +21,7 @@ def stress(
         str | None, typer.Argument(metavar="[DIE]", help="name of a die; all in the ledger if left out")
     ] = None,
     bench: Annotated[Path | None, typer.Option("--bench", metavar="FILE", help="bench whose ledger it is")] = None,
-    ledger: Annotated[Path | None, typer.Option("--ledger", metavar="FILE", help="the ledger itself")] = None,
+    ledger: LedgerPath = None,
     account: Annotated[
         Path | None, typer.Option("--account", metavar="RUN", help="first enter what a run did, however it ended")
     ] = None,

@@ -205,6 +205,22 @@ class SealedAgain(RunEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pruned(RunEvent):
+    """Journals of dies are dropped, because their sealed files hold the same; written before the first of them goes.
+
+    Args:
+        dies: tries of dies, as the folders of their journals are called.
+        bytes: that their files had.
+        by: who asked for it.
+    """
+
+    kind: ClassVar[str] = "pruned"
+    dies: tuple[str, ...]
+    bytes: int
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageBegun(RunEvent):
     """A die goes on to the procedure `stage`."""
 

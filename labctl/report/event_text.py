@@ -16,6 +16,7 @@ from labctl.core.events import (
     GuardFate,
     Level,
     MadeSafe,
+    Pruned,
     Requested,
     RequestKind,
     Resumed,
@@ -35,7 +36,7 @@ from labctl.core.figure import Figures, Shown
 from labctl.report.run_folder import left_out
 from labctl.station.guard_text import guard_text
 from labctl.storage.run_log import RunState
-from labctl.terminal.progress import counted, duration
+from labctl.terminal.progress import counted, duration, quantity
 
 RUNNING = "still running"
 BROKEN_OFF = "broken off: killed, or the power went; nothing that was acknowledged is lost"
@@ -122,6 +123,10 @@ def event(event: RunEvent | UnknownEvent, declared: Figures) -> tuple[Level, str
             return Level.NOTE if event.ok else Level.WARNING, event.die, event.text
         case SealedAgain():
             return Level.NOTE, event.die, "its sealed file was damaged or gone, and was made again from its journal"
+        case Pruned():
+            by = f" by {event.by}" if event.by else ""
+            files = f"{counted(len(event.dies), 'journal')} dropped, {quantity(event.bytes, 'B')}"
+            return Level.DECISION, "", f"pruned{by}: {files}; the sealed files are all there is"
         case DiesInDoubt(dies=dies):
             return Level.WARNING, dies[0] if len(dies) == 1 else "", f"in doubt: {', '.join(dies)}; {event.text}"
         case FaultInjected():

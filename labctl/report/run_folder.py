@@ -10,7 +10,7 @@ from typing import Any
 from labctl.batch.preflight import BALLAST
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError
-from labctl.core.events import Requested, Resumed, RunEvent
+from labctl.core.events import Pruned, Requested, Resumed, RunEvent, SealedAgain
 from labctl.station.guard_process import title
 from labctl.storage.event_rows import RunRow, event_rows
 from labctl.storage.journal import Journal
@@ -87,6 +87,8 @@ def worked(rows: Sequence[RunRow]) -> float:
     """Return how long a run was carried out, s: from its first row to its last, without the time it lay still."""
     total, start, last = 0.0, None, 0.0
     for row in rows:
+        if isinstance(row.event, Pruned | SealedAgain):  # done to the folder, perhaps years later
+            continue
         if isinstance(row.event, Resumed) or start is None:
             total += 0.0 if start is None else max(0.0, last - start)
             start = row.stamp.monotonic

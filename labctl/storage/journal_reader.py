@@ -197,9 +197,9 @@ class JournalReader:
             row = self._db.execute("SELECT what FROM log ORDER BY seq DESC LIMIT 1").fetchone()
         return row is not None and row[0] == "finish"
 
-    def events(self, *, after: int = 0, load: bool = True) -> Iterator[Entry]:
-        """Yield the events with a number above `after`."""
-        return self._entries("event", after=after, load=load)
+    def events(self, kind: str | None = None, *, after: int = 0, load: bool = True) -> Iterator[Entry]:
+        """Yield the events with a number above `after`, of one kind or of all."""
+        return self._entries("event", kind, after=after, load=load)
 
     def intents(self, *, after: int = 0) -> Iterator[tuple[Row, Row | None]]:
         """Yield the rows of the operations with a number above `after`, each with that of its result, if it has one."""

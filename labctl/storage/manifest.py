@@ -1,14 +1,20 @@
-"""``run.json``: the first thing in a run folder, which says what the run is. Written once, read here."""
+"""``run.json``: the first thing in a run folder, which says what the run is. Written once, read here.
+
+One key is added later: `pruned`, when the journals of its dies are dropped (`labctl.storage.pruning`).
+"""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from labctl.core.errors import StorageError
-from labctl.storage.arrays import storage
+from labctl.core.events import Pruned
+from labctl.storage.arrays import storage, sync, sync_folder
 from labctl.storage.journal import Journal
 from labctl.storage.no_run import is_run
+from labctl.storage.pruned import KEY
 
 FORMAT = 2
 """Version of run folders. 1 named weights and data for the whole campaign."""
@@ -24,7 +30,8 @@ _IN_DIE = "(entry/provenance/run of its HDF5 file)"
 def run_meta(run: Path) -> dict[str, Any]:
     """Return the content of ``run.json``, {} if there is neither that nor a journal of the run.
 
-    The run's journal begins with the same: one that is not as it was written is damaged, or was edited.
+    The run's journal begins with the same: one that is not as it was written is damaged, or was edited. Whether the run
+    was pruned is taken from that journal, where there is one.
 
     Raises:
         StorageError: it is damaged, gone, or of another format, or the journal is damaged.
@@ -43,13 +50,24 @@ def run_meta(run: Path) -> dict[str, Any]:
         raise StorageError(f"{path} is damaged: {error}; {_way_back(run)}") from error
     if not isinstance(meta, dict):
         raise StorageError(f"{path} is damaged: expected a mapping; {_way_back(run)}")
+    mark = (kept or {}).get(KEY, meta.get(KEY))  # a journal that was copied back from run.h5 does not know
+    meta = _unmarked(meta)
+    kept = None if kept is None else _unmarked(kept)
     if kept is not None and json.dumps(meta) != json.dumps(kept):
         odd = [key for key in {**kept, **meta} if json.dumps(meta.get(key)) != json.dumps(kept.get(key))]
         raise StorageError(
             f"{path} is not what the run was started with: '{(odd or list(meta))[0]}' is not as the run's journal has "
             f"it; {_way_back(run)}"
         )
-    return checked(meta, path)
+    return checked(_marked(meta, mark), path)
+
+
+def _unmarked(meta: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in meta.items() if key != KEY}
+
+
+def _marked(meta: Mapping[str, Any], mark: Any) -> dict[str, Any]:
+    return {**meta, **({} if mark is None else {KEY: mark})}
 
 
 def meta_of_journal(run: Path) -> dict[str, Any] | None:
@@ -66,7 +84,8 @@ def meta_of_journal(run: Path) -> dict[str, Any] | None:
             return None
         meta = journal.body(row)
         require_run(meta, run)
-        return {k: v for k, v in meta.items() if k not in _OF_JOURNAL}
+        marks = [{"utc": event.stamp.utc, **event.body} for event in journal.events(Pruned.kind)]
+        return _marked({k: v for k, v in meta.items() if k not in _OF_JOURNAL}, marks[-1] if marks else None)
 
 
 def require_run(meta: Mapping[str, Any], run: Path) -> None:
@@ -103,6 +122,18 @@ def damage_of(run: Path) -> str:
 def text_of(meta: Mapping[str, Any]) -> str:
     """Return the text of ``run.json``."""
     return json.dumps(meta, indent=1)
+
+
+def write_meta(run: Path, meta: Mapping[str, Any]) -> None:
+    """Write ``run.json`` in place of what is there: whole, or not at all. Raises StorageError."""
+    path, part = run / "run.json", run / "run.json.part"
+    with storage(path, "write the run"):
+        with part.open("wb") as file:
+            file.write(text_of(meta).encode())
+            file.flush()
+            sync(file.fileno())
+        os.replace(part, path)
+        sync_folder(run)
 
 
 def checked(meta: Mapping[str, Any], where: Path) -> dict[str, Any]:

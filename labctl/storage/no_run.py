@@ -7,6 +7,7 @@ from pathlib import Path
 from labctl.core.errors import LabError, NotThereError, StorageError
 from labctl.core.known_files import HDF5, what_is
 from labctl.storage.journal import Journal
+from labctl.storage.pruned import is_pruned
 from labctl.storage.vouching import has_seal
 
 FOLDER = "a run folder"
@@ -46,11 +47,13 @@ def require_run_with_dies(run: Path) -> list[Path]:
 
     Raises:
         NotThereError: there is no run there, or none of its dies was begun.
-        StorageError: it may not be looked into.
+        StorageError: it may not be looked into, or its journals were dropped.
     """
     require_open(run)
     if folders := sorted(p.parent for p in (run / "dies").glob("*/journal.db")):
         return folders
+    if is_pruned(run):
+        raise StorageError(f"{run} was pruned; what its journals held of stress was entered in the ledger before that")
     raise (
         NotThereError(f"{run}: no die was begun here; expected a run folder with journals of dies")
         if (run / "run.json").is_file()

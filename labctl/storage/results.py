@@ -18,6 +18,7 @@ from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry, Operation
 from labctl.storage.manifest import checked, refuse_nameless, run_meta
 from labctl.storage.no_run import is_ours, is_run, no_run, require_open
+from labctl.storage.pruned import dropped
 from labctl.storage.run_file import require_run_file
 from labctl.storage.run_log import newest_of, read_state, recorded_digests
 from labctl.storage.tables import Table
@@ -60,8 +61,10 @@ class DieData:
 
             return SealedDie(self.path, self.sha256, self.file)
         if self.sha256 and not (self.path / "journal.db").is_file():
+            why = dropped(self.path.parent.parent, self.path.name)
             raise StorageError(
-                f"{self.path}.h5 is gone, and so is its journal, though the run has it as sealed; take it from a backup"
+                f"{self.path}.h5 is gone, and so is its journal, though the run has it as sealed"
+                f"{f': {why}' if why else ''}; take it from a backup"
             )
         journal = Journal.open(self.path, of=self.file)
         with journal.abandoned_on_error():

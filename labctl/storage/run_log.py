@@ -17,6 +17,7 @@ from labctl.core.events import (
     DieMoved,
     DiesInDoubt,
     Level,
+    Pruned,
     Resumed,
     RunEnded,
     RunEvent,
@@ -163,7 +164,9 @@ def fold(state: RunState, rows: Iterable[RunRow]) -> RunState:
     changes: dict[str, Any] = {}
     for row in rows:
         event = row.event
-        changes["until"], changes["seq"] = row.stamp.utc, row.seq
+        changes["seq"] = row.seq
+        if not isinstance(event, Pruned):  # what was done to the folder later is no part of the run's course
+            changes["until"] = row.stamp.utc
         changes.setdefault("since", state.since or row.stamp.utc)
         match event:
             case DieMoved():

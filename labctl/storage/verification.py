@@ -21,6 +21,7 @@ from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import EMPTY
 from labctl.storage.manifest import checked, meta_of_journal, run_meta
 from labctl.storage.no_run import no_run, require_open
+from labctl.storage.pruned import KEY, pruned_text
 from labctl.storage.run_file import of_two_runs, refuse_other_run
 from labctl.storage.run_log import RunState, folder_of, read_state
 from labctl.storage.vouching import vouch, vouch_text
@@ -124,6 +125,7 @@ class _Check:
                 self.found.bytes += sum(p.stat().st_size for p in (path, *self._beside(path)))
             check(path)
         self._missing(set(sealed), set(inputs))
+        self._pruned()
         self._leftovers()
         return self.found
 
@@ -243,7 +245,9 @@ class _Check:
                 journal.verify()
                 whole, other = journal.finished, of_two_runs(self._kept(), journal.meta)
         except LabError:
-            self._problem(path, error, "its journal is gone or damaged too; take it from a backup")
+            why = self._dropped(folder.name)
+            lost = f"its journal cannot make it again: {why}" if why else "its journal is gone or damaged too"
+            self._problem(path, error, f"{lost}; take it from a backup")
             return
         if other:
             way = "its journal is of another run than journal.db: one was copied over the other; take it from a backup"
@@ -318,8 +322,27 @@ class _Check:
             if sha256 and path not in sealed:
                 self._sealed_again(path, "is gone")
             folder = self.run / "dies" / name
-            if sha256 and folder.with_suffix(".h5") in sealed and not (folder / "journal.db").is_file():
+            gone = not (folder / "journal.db").is_file() and not self._dropped(name)
+            if sha256 and folder.with_suffix(".h5") in sealed and gone:
                 self._problem(folder / "journal.db", "is gone", f"dies/{name}.h5 has everything that it held; keep it")
+
+    def _dropped(self, name: str) -> str:
+        """Return that the journal of a try was dropped on purpose, and when; "" if it was not."""
+        mark = self.meta.get(KEY) or {}
+        return pruned_text(mark) if name in mark.get("dies", ()) else ""
+
+    def _pruned(self) -> None:
+        """Note that the run was pruned, and whether that was broken off."""
+        if not (mark := self.meta.get(KEY)):
+            return
+        names = mark.get("dies", ())
+        when = pruned_text(mark).removeprefix("'labctl prune' dropped it ")
+        self.found.notes.append(f"pruned {when}: the sealed files of {', '.join(names)} are all there is of them")
+        folders = [self.run / "dies" / name for name in names]
+        left = [folder.name for folder in folders if (folder / "journal.db").is_file() or (folder / "arrays").is_dir()]
+        if left:
+            finish = f"'labctl prune {self.run} --yes' finishes it"
+            self.found.notes.append(f"the pruning was broken off before {', '.join(left)}; {finish}")
 
     def _leftovers(self) -> None:
         parts = [self._name(p) for pattern in ("*.part", "dies/*.part") for p in sorted(self.run.glob(pattern))]

@@ -15,12 +15,14 @@ from typing import Any
 
 from labctl.core.errors import StorageError
 from labctl.storage.arrays import storage, sync
+from labctl.storage.pruned import dropped
 
 FORMAT = 1
 """Version of sealed files. Files before it had none, and no seal."""
 _SEAL = re.compile(rb"\nseal of mtj-labctl, sha256 ([0-9a-f]{64})\n")
 _LENGTH = len("\nseal of mtj-labctl, sha256 ") + 64 + 1
 _CHUNK = 1 << 20
+_BACKUP = "; take it from a backup"
 
 _vouched: dict[tuple[str, int, int, int], str] = {}
 """The sha256 of files whose seal was compared by this process, by path, inode, size and time of change."""
@@ -89,8 +91,10 @@ def way_back(path: Path) -> str:
         return f"the journal {journal} has everything, and 'labctl verify {run} --repair' seals it again from there"
     if path.name == "run.h5":
         return f"'labctl verify {path.parent} --repair' writes it again"
-    if path.absolute().parent.name == "dies":
-        return "its journal is gone too; take it from a backup"
+    folder = path.absolute().parent
+    if folder.name == "dies":
+        why = dropped(folder.parent, path.stem)
+        return f"its journal cannot make it again: {why}" + _BACKUP if why else f"its journal is gone too{_BACKUP}"
     return "its journal, in the folder of its run, has everything; take the file from there or from a backup"
 
 

@@ -10,7 +10,22 @@ from rich.text import Text
 from labctl.cli.main import app, main
 from labctl.core.errors import InstrumentError
 
-OWN_HELP = {"seed", "out", "bench", "die", "dies", "as_json", "reason", "plot", "run", "csv", "png", "path", "figure"}
+OWN_HELP = {
+    "seed",
+    "out",
+    "bench",
+    "die",
+    "dies",
+    "as_json",
+    "reason",
+    "plot",
+    "run",
+    "csv",
+    "png",
+    "path",
+    "figure",
+    "yes",
+}
 """Parameters that mean another thing to another command, and say so in their help."""
 
 
@@ -30,7 +45,7 @@ def test_every_command_is_there():
     assert set(COMMANDS) == {
         "plan", "run", "show", "train", "doctor", "schema", "check", "read", "pulse", "map", "off", "twin", "export",
         "stress", "reproduce mtj-chip", "reproduce wine-passive", "reproduce wine-sizes", "resume", "stop",
-        "skip", "watch", "report", "notify", "transcript", "verify", "new",
+        "skip", "watch", "report", "notify", "transcript", "verify", "prune", "new",
         "fleet add", "fleet query", "fleet map", "fleet trend",
     }  # fmt: skip
 

@@ -14,6 +14,7 @@ from labctl.core.events import (
     GuardFate,
     Level,
     MadeSafe,
+    Pruned,
     Requested,
     RequestKind,
     Resumed,
@@ -127,6 +128,14 @@ TEXTS = [
     (
         SealedAgain(die="D1", sha256="ab"),
         (Level.NOTE, "D1", "its sealed file was damaged or gone, and was made again from its journal"),
+    ),
+    (
+        Pruned(dies=("D1", "D2~2"), bytes=2048, by="ana@lab3"),
+        (
+            Level.DECISION,
+            "",
+            "pruned by ana@lab3: 2 journals dropped, 2.048 kB; the sealed files are all there is",
+        ),
     ),
     (UnknownEvent("weather", {"temperature": 21.5}), (Level.NOTE, "", "weather: temperature 21.5")),
     (UnknownEvent("weather"), (Level.NOTE, "", "weather")),
