@@ -17,9 +17,8 @@ from instruments.timing import BenchTiming
 from instruments.wiring import Wiring
 from labctl.core.bias import Geometry, Kind
 from labctl.core.driver import DriverKind
-from labctl.core.model import Model
+from labctl.core.model import Line, Model
 from labctl.core.source import OffState
-from labctl.core.texts import Line
 from labctl.core.units import Ampere, Ohm, Ratio, Second, Unit, Volt
 
 VoltPerSecond = Annotated[float, Unit("V/s")]

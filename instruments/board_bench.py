@@ -12,9 +12,8 @@ from instruments.entry import Entry
 from labctl.core.bias import Geometry
 from labctl.core.errors import BenchError
 from labctl.core.limits import Limits
-from labctl.core.model import Model
+from labctl.core.model import Line, Model
 from labctl.core.plugins import BODIES
-from labctl.core.texts import Line
 
 BOARD = "board"
 """Name of the board among the instruments of its bench."""

@@ -11,8 +11,7 @@ from pydantic import Field, model_validator
 
 from instruments.interfaces import has_method
 from labctl.core.driver import Calibrated, Calibration
-from labctl.core.model import Model
-from labctl.core.texts import Line
+from labctl.core.model import Line, Model
 
 
 class Certificate(Model):

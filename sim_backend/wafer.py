@@ -14,8 +14,7 @@ from pydantic import Field, model_validator
 
 from labctl.core.die_file import Fraction
 from labctl.core.errors import BenchError
-from labctl.core.model import Model
-from labctl.core.names import DieIndex, Name
+from labctl.core.model import DieIndex, Model, Name
 from labctl.core.units import Ratio
 from labctl.wafer_maps.model import MAX_PLACES
 from sim_backend._cellspace import FloatArray

@@ -9,10 +9,8 @@ from labctl.config.bins import HARD, BinRule
 from labctl.config.notify import Notify
 from labctl.config.rules import Batch
 from labctl.core.limits import Limits
-from labctl.core.model import Model
-from labctl.core.names import DieIndex, Name
+from labctl.core.model import DieIndex, Line, Model, Name
 from labctl.core.prober import Subsite
-from labctl.core.texts import Line
 from labctl.core.units import Kelvin, Metre, Ratio
 from labctl.files import FilePath
 

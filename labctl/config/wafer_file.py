@@ -8,9 +8,9 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from instruments.fiducial import Fiducial
 from labctl.config.campaign import WaferEntry
 from labctl.core.errors import BenchError
+from labctl.core.fiducial import Fiducial
 from labctl.files import FilePath, Loaded, current
 from labctl.wafer_maps.model import MAX_BYTES, MapReading, Place, ReadingError, WaferMap
 from labctl.wafer_maps.read import read_map

@@ -12,8 +12,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import Field, model_validator
 
 from labctl.core.bias import Geometry, Kind, Nominal
-from labctl.core.model import Model
-from labctl.core.texts import Line
+from labctl.core.model import Line, Model
 from labctl.core.units import FloatArray, Metre, Ohm, OhmMetre2, Ratio
 
 # Bounds stand in the annotation, after the unit, where they judge the value in SI units. The upper ones are far outside

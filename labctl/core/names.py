@@ -2,7 +2,7 @@
 
 A name of a wafer, a die or a subsite comes from files that people and machines wrote, and the run makes folders of it.
 It is refused where it is read; `inside` refuses once more where the path is made. Names in ASCII have one spelling: no
-composed and decomposed letters that are one file here and two there, and `Name`s that differ in case only are one name.
+composed and decomposed letters that are one file here and two there, and names that differ in case only are one name.
 Folders and files that somebody names on the command line (`new_path`) may have every letter; copies of files that
 people named are called by what of their name this rule allows (`called_after`).
 """
@@ -10,14 +10,11 @@ people named are called by what of their name this rule allows (`called_after`).
 import os
 import re
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import AfterValidator, Field, WithJsonSchema
 
 from labctl.core.errors import BenchError
 from labctl.core.texts import named_character, odd_character
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 _LONGEST = 250
 """Bytes of a name, with what is added while a file is written; most systems store 255."""
 _NOT_ON_WINDOWS = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
@@ -29,7 +26,7 @@ def file_name(name: str) -> str:
     >>> file_name("D80")
     'D80'
     """
-    if not re.fullmatch(_NAME, name):
+    if not re.fullmatch(NAME, name):
         raise ValueError(
             f"found {name[:80]!r}, expected 1 to 64 ASCII letters, digits, '_', '-' or '.', the first a letter or "
             "digit: "
@@ -43,10 +40,6 @@ def file_name(name: str) -> str:
         raise ValueError(f"found {name!r}: files of a run have this name already; expected another")
     return name
 
-
-Name = Annotated[
-    str, AfterValidator(file_name), WithJsonSchema({"type": "string", "pattern": _NAME, "examples": ["D80"]})
-]
 
 _NOT_ON_WINDOWS_EITHER = '<>:"|?*\\'
 
@@ -96,8 +89,7 @@ def called_after(name: str) -> str:
 
 
 FARTHEST = 999_999
-DieIndex = Annotated[int, Field(ge=-FARTHEST, le=FARTHEST)]
-"""Column or row of a die on a map; a die without a name of its own is called after both."""
+"""Column or row of a die on a map, at most; a die without a name of its own is called after both."""
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -6,6 +6,7 @@ fail anywhere, so this is asked before any of these packages is imported, and no
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def _out_of_the_way(name: str, place: Path) -> str:
         return f"rename it, or take {place.parent} out of PYTHONPATH"
     if place.parent == Path.cwd().resolve():
         return "rename it, or start from another folder, or with the command 'labctl' instead of 'python -m labctl'"
-    if owners := _other_owners(name):
+    if owners := other_owners([name])[name]:
         return f"uninstall {owners[0]}, which installed it, or give {DISTRIBUTION} an environment of its own"
     return f"rename it, or take {place.parent} out of Python's path (sys.path)"
 
@@ -120,11 +121,24 @@ def _python_path() -> list[str]:
 
 def _after_overwriting(name: str) -> str:
     """Return what to do about a package that another distribution was installed over."""
-    if not (owners := _other_owners(name)):
+    if not (owners := other_owners([name])[name]):
         return f"it was changed; reinstall {DISTRIBUTION}"
     return f"the distribution {owners[0]} was installed over it; uninstall {owners[0]} and reinstall {DISTRIBUTION}"
 
 
-def _other_owners(name: str) -> list[str]:
-    """Return the other installed distributions with a package of the name."""
-    return sorted(set(metadata.packages_distributions().get(name, [])) - {DISTRIBUTION})
+def other_owners(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the other installed distributions with a package or a module of each name.
+
+    What `importlib.metadata.packages_distributions` finds as well; but it takes apart every list of files that is
+    installed, which costs each run 0.15 s of processor time.
+    """
+    owners: dict[str, set[str]] = {name: set() for name in names}
+    in_record = re.compile(rf"^({'|'.join(map(re.escape, names))})(?=/|\.py,)", re.MULTILINE)
+    for distribution in metadata.distributions():
+        if declared := distribution.read_text("top_level.txt"):
+            installed = set(declared.split())
+        else:
+            installed = set(in_record.findall(distribution.read_text("RECORD") or ""))
+        for name in installed & owners.keys():
+            owners[name].add(distribution.metadata["Name"])
+    return {name: sorted(of_name - {DISTRIBUTION}) for name, of_name in owners.items()}

@@ -9,9 +9,6 @@ file, it is escaped (`visible`).
 import json
 import re
 import unicodedata
-from typing import Annotated
-
-from pydantic import AfterValidator, Field
 
 # Cc but tab and line feed, Zl, Zp, Cs, non-characters, and of Cf all but soft hyphen and what joins letters and emoji
 _ODD = re.compile(
@@ -60,21 +57,3 @@ def visible_json(text: str) -> str:
     "a\u009bb"
     """
     return _ODD.sub(lambda match: json.dumps(match[0])[1:-1], text)
-
-
-def one_line(text: str) -> str:
-    r"""Return `text`, which is kept with a run; ValueError if it is more than a line that files can hold.
-
-    >>> one_line("6-inch wafer, second try")
-    '6-inch wafer, second try'
-    """
-    odd = odd_character(text) or next((c for c in text if c in "\t\n"), "")
-    if odd:
-        raise ValueError(f"found {named_character(odd)}, expected one line of printable text")
-    return text
-
-
-LONGEST = 200
-"""Characters of a line; 255 is what a text of STDF holds."""
-Line = Annotated[str, Field(max_length=LONGEST), AfterValidator(one_line)]
-"""One line that people write and read: it is stored, shown on terminals and pages, and exported."""

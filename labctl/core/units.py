@@ -11,12 +11,14 @@ import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import core_schema
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import core_schema
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
@@ -186,10 +188,13 @@ class Unit:
 
     symbol: str
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: "GetCoreSchemaHandler") -> "core_schema.CoreSchema":
+        # imported here: a process that seals reads no file of people, and would wait for the import
+        from pydantic_core import core_schema
+
         example = _EXAMPLES.get(self.symbol, f"1 {self.symbol}")
 
-        def read(value: Any, info: core_schema.ValidationInfo) -> Any:
+        def read(value: Any, info: "core_schema.ValidationInfo") -> Any:
             if isinstance(value, str):
                 return parse_quantity(value, self.symbol)
             if isinstance(value, bool):
@@ -205,7 +210,7 @@ class Unit:
         # handler(source), not a schema of our own: bounds given as `v: Volt = Field(gt=0)` are inside it
         return core_schema.with_info_before_validator_function(read, handler(source))
 
-    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+    def __get_pydantic_json_schema__(self, schema: "core_schema.CoreSchema", handler: "GetJsonSchemaHandler") -> Any:
         example = _EXAMPLES.get(self.symbol, f"1 {self.symbol}")
         text = {"type": "string", "pattern": r"^\s*[+-]?[0-9.]", "examples": [example], "x-unit": self.symbol}
         inside = handler(schema)  # with the bounds of the field, in SI units

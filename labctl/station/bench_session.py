@@ -9,12 +9,13 @@ from typing import Any, Protocol, Self
 
 from instruments.bench import Bench
 from instruments.contact import check_contact, check_first_contact, lift, touch_down
-from instruments.fiducial import Fiducial, FiducialResult, prove
+from instruments.fiducial import FiducialResult, prove
 from instruments.open_bench import OpenBench
 from instruments.probed_die import ProbedDie
 from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError, LabError, LeftUnverified
+from labctl.core.fiducial import Fiducial
 from labctl.core.prober import Compensated
 from labctl.core.rebuild import Rebuild
 from labctl.core.site import Site, Spot

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from instruments.board_bench import AnyBench, BoardBench
 from instruments.drivers import Connect, reaches_several, visa
-from instruments.fiducial import Fiducial
 from instruments.manual_prober import Ask, TypeIn
 from instruments.open_bench import open_bench, planned_die
 from instruments.open_board import open_board
 from instruments.told_apart import require_told_apart
 from instruments.transport import Log
 from labctl.core.errors import BenchError
+from labctl.core.fiducial import Fiducial
 from labctl.core.site import Site, Spot
 from labctl.station.bench_session import AnyTwin, ByHand, OnBench
 from labctl.station.board_session import OnBoard

@@ -6,15 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from instruments.bench_file import read_bench
-from instruments.board_bench import AnyBench
-from instruments.fiducial import Fiducial, fits
 from labctl import files
 from labctl.config.campaign import Campaign, subsites_of
 from labctl.config.wafer_file import Layout, WaferFile, lay_out
 from labctl.core.errors import BenchError
+from labctl.core.fiducial import Fiducial
 from labctl.core.names import file_name
 from labctl.core.plugins import PROTOCOLS, strangers_errors
 from labctl.core.procedure import Procedure
@@ -25,9 +23,11 @@ from labctl.station.reference_visit import stages_of
 from labctl.station.registry import campaign_model
 from labctl.station.run_spec import RunKind, RunSpec
 from labctl.station.stages import overrides_of_stages, read_stages
-from labctl.station.stand_ins import require_sockets
 from labctl.storage.stress_ledger import ledger_path
 from sim_backend.description import DieDescription
+
+if TYPE_CHECKING:
+    from instruments.board_bench import AnyBench
 
 GOLDEN_DIE = ("batch", "golden", "die")
 """Place of the name of the reference die in a campaign."""
@@ -82,13 +82,9 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
     subjects = tuple(s for s in tested if s is not golden)
     if not subjects:
         raise loaded.error("there is no die but the golden one, which is only visited; expected another", *GOLDEN_DIE)
-    loaded_bench: Loaded[AnyBench] | None = None
-    if bench is not None:
-        loaded_bench = read_bench(bench)
+    loaded_bench = None if bench is None else _bench(bench, fiducials, sim)
+    if loaded_bench is not None:
         read_files.append(loaded_bench)
-        fits(loaded_bench.value, fiducials)
-        if sim == "tcp":
-            require_sockets(loaded_bench.value)
     stages, inputs = read_stages(loaded, door)
     visit = () if campaign.batch.golden is None else stages_of(campaign.batch.golden, stages)
     check_rules(loaded, stages, subjects, visit, golden)
@@ -135,6 +131,20 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
         operator=campaign.operator,
         loaded=tuple(read_files),
     )
+
+
+def _bench(path: Path, fiducials: Sequence[Fiducial], sim: str | None) -> "Loaded[AnyBench]":
+    """Return a bench file that goes with the fiducials of a wafer, and with the twin that is asked for."""
+    # imported here: each worker reads the campaign again, and without a bench would wait for what describes one
+    from instruments.bench_file import read_bench
+    from instruments.fiducial import fits
+    from labctl.station.stand_ins import require_sockets
+
+    loaded = read_bench(path)
+    fits(loaded.value, fiducials)
+    if sim == "tcp":
+        require_sockets(loaded.value)
+    return loaded
 
 
 def _require_temperature(loaded: Loaded[Campaign], sites: Sequence[Site]) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from labctl.core import plugins
 from labctl.core.driver import Driver, declared
 from labctl.core.errors import BenchError
-from labctl.core.own_names import NAMES, foreign_names
+from labctl.core.own_names import NAMES, foreign_names, other_owners
 from labctl.core.plugins import API_GROUP, DISTRIBUTION, GROUPS, INSTRUMENTS
 
 LIBRARIES = ("numpy", "scipy", "h5py", "PyYAML", "pydantic", "pyvisa", "pyvisa-py")
@@ -35,11 +35,9 @@ class Finding:
 
 def conflicts() -> list[str]:
     """Return a sentence for each of our import names that is not ours, or that another distribution also owns."""
-    owners = metadata.packages_distributions()
     foreign = {problem.name: str(problem) for problem in foreign_names()}
     problems = list(foreign.values())
-    for name in ("labctl", *NAMES):
-        others = sorted(set(owners.get(name, [])) - {DISTRIBUTION})
+    for name, others in other_owners(("labctl", *NAMES)).items():
         if others and name not in foreign:
             problems.append(
                 f"the distribution {others[0]} also installs a package '{name}' and may have overwritten ours; "

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from instruments.board_bench import AnyBench
 from labctl.core.driver import Wire
 from labctl.core.errors import BenchError
 from labctl.core.planned_fault import InjectedFaults
 from labctl.execution.plan import DiePlan
 from labctl.station.run_spec import RunSpec
-from labctl.station.stand_ins import with_stand_ins
 from sim_backend.description import DieDescription
 from sim_backend.faults.dies import MADE, spoilt
 from sim_backend.faults.typical import draw
+
+if TYPE_CHECKING:
+    from instruments.board_bench import AnyBench
 
 TYPICAL = "typical"
 
@@ -36,10 +38,13 @@ def drawn(spec: RunSpec, plans: Sequence[DiePlan], name: str = TYPICAL) -> RunSp
     return with_faults(spec, InjectedFaults(name, spec.seed, draw(dies, kinds(spec.bench), spec.seed)))
 
 
-def kinds(bench: AnyBench | None) -> dict[str, str] | None:
+def kinds(bench: "AnyBench | None") -> dict[str, str] | None:
     """Return the kind of each instrument of a twin into which faults can be injected, by name; None without a bench."""
     if bench is None:
         return None
+    # imported here: without a bench each worker would wait for it
+    from labctl.station.stand_ins import with_stand_ins
+
     entries = with_stand_ins(bench).instruments.items()
     return {
         name: entry.kind.value
@@ -60,6 +65,6 @@ def with_faults(spec: RunSpec, faults: InjectedFaults) -> RunSpec:
     return replace(spec, subjects=subjects, faults=faults)
 
 
-def spared(bench: AnyBench | None) -> list[str]:
+def spared(bench: "AnyBench | None") -> list[str]:
     """Return the names of the instruments of a twin into which no fault can be injected."""
     return [] if bench is None else sorted(set(bench.instruments) - set(kinds(bench) or {}))

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, create_model
 
-from instruments.fiducial import Fiducial
 from labctl.config.campaign import Campaign, OneStage
+from labctl.core.fiducial import Fiducial
 from labctl.station.plugins import procedures
 from labctl.station.stages import stage_field
 

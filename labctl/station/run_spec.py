@@ -10,24 +10,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from instruments.board_bench import AnyBench
-from instruments.fiducial import Fiducial
 from labctl.config.bins import BinRule
 from labctl.config.notify import Notify
 from labctl.config.rules import Batch
 from labctl.config.wafer_file import Layout
 from labctl.core.errors import BenchError
+from labctl.core.fiducial import Fiducial
 from labctl.core.limits import Limits
 from labctl.core.planned_fault import InjectedFaults
 from labctl.core.procedure import Procedure
 from labctl.core.site import Site
 from labctl.core.units import Kelvin
 from labctl.files import Loaded, digest, names_of
-from labctl.station.bench_setup import Station
-from labctl.station.stand_ins import twin_text
 from labctl.wafer_maps.drawing import describe
+
+if TYPE_CHECKING:
+    from instruments.board_bench import AnyBench
+    from labctl.station.bench_setup import Station
 
 
 class RunKind(StrEnum):
@@ -101,7 +102,7 @@ class RunSpec:
     bins: tuple[BinRule, ...] = ()
     batch: Batch = field(default_factory=Batch)
     notify: Notify | None = None
-    bench: AnyBench | None = None
+    bench: "AnyBench | None" = None
     sim: str | None = None
     ledger: Path | None = None
     skipped: tuple[Site, ...] = ()
@@ -122,7 +123,7 @@ class RunSpec:
             )
 
     @property
-    def real(self) -> AnyBench | None:
+    def real(self) -> "AnyBench | None":
         """The real bench; None for a twin and for simulated dies."""
         return self.bench if self.sim is None else None
 
@@ -139,14 +140,19 @@ class RunSpec:
         injected = "" if self.faults is None else f", with {self.faults.text}"
         if self.bench is None:
             return f"simulated{injected}"
+        from labctl.station.stand_ins import twin_text  # imported here for the same reason as `Station` below
+
         twin = f", {twin_text(self.bench, self.sim)}" if self.sim else ""
         return f"bench '{self.bench.name}'{injected}{twin}"
 
     @property
-    def station(self) -> Station | None:
+    def station(self) -> "Station | None":
         """The bench with the dies that are worked on; None for simulated dies."""
         if self.bench is None:
             return None
+        # imported here: simulated dies have no use for all that drives a bench and emulates one
+        from labctl.station.bench_setup import Station
+
         injected = self.faults is not None
         return Station(self.bench, self.subjects, self.others, self.fiducials, self.sim, self.ledger, injected)
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from labctl.core.errors import BenchError
-from labctl.core.model import Model
-from labctl.core.names import FARTHEST, DieIndex
+from labctl.core.model import DieIndex, Model
+from labctl.core.names import FARTHEST
 
 Corner = Literal["upper left", "upper right", "lower left", "lower right"]
 Spot = tuple[int, int]

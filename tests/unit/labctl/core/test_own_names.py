@@ -70,12 +70,36 @@ def test_the_way_out_is_that_of_the_place(tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_overwritten_package_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = package(tmp_path, "labprobes", '"""Another distribution\'s."""\n')
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(own_names.metadata, "packages_distributions", lambda: {"labprobes": ["mtj-labctl", "probekit"]})
+    distribution(tmp_path, "probekit", RECORD="labprobes/__init__.py,sha256=x,5\n")
     (foreign,) = foreign_names(["labprobes"], tmp_path)
     assert (
         str(foreign) == f"{own / '__init__.py'} is not the one of mtj-labctl: the distribution probekit was installed "
         "over it; uninstall probekit and reinstall mtj-labctl"
     )
+
+
+def distribution(folder: Path, name: str, **files: str) -> None:
+    place = folder / f"{name}-1.0.dist-info"
+    place.mkdir()
+    for file, text in {"METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", **files}.items():
+        (place / file.replace("top_level", "top_level.txt")).write_text(text)
+
+
+def test_who_else_installed_a_package_is_known_by_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distribution(tmp_path, "listed", RECORD="kit/a.py,,\nlabprobes/__init__.py,,\n")
+    distribution(tmp_path, "module", RECORD="labprobes.py,,\n")
+    distribution(tmp_path, "declared", top_level="kit\nlabprobes\n", RECORD="lib/kit.py,,\n")
+    distribution(tmp_path, "mtj-labctl", RECORD="labprobes/__init__.py,,\n")
+    distribution(tmp_path, "beside", top_level="labprobes2\n", RECORD="labprobes/__init__.py,,\n")
+    distribution(tmp_path, "inside", RECORD="kit/labprobes/a.py,,\nlabprobes2/a.py,,\nlabprobes.pyi,,\n")
+    distribution(tmp_path, "bare")
+    package(tmp_path, "labprobes")
+    (tmp_path / "labprobes.py").touch()
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    owners = own_names.other_owners(["labprobes", "nobodys"])
+    assert owners == {"labprobes": ["declared", "listed", "module"], "nobodys": []}
+    known = own_names.metadata.packages_distributions()
+    assert sorted({*known["labprobes"]} - {"mtj-labctl"}) == owners["labprobes"]
 
 
 def test_a_missing_package_is_named(tmp_path: Path) -> None:

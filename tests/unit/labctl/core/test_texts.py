@@ -4,10 +4,9 @@ import sys
 import unicodedata
 
 import pytest
-from pydantic import TypeAdapter
 
 from labctl.core.errors import BenchError, InstrumentError, LabError, LimitError
-from labctl.core.texts import LONGEST, Line, named_character, odd_character, visible
+from labctl.core.texts import named_character, odd_character, visible
 
 DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -41,11 +40,3 @@ def test_a_message_never_has_what_a_terminal_obeys(kind: type[LabError]) -> None
 def test_a_character_is_named() -> None:
     assert named_character("\ud800") == "half a character (U+D800)"
     assert named_character("\u200b") == "the character U+200B (zero width space)"
-
-
-def test_a_line_is_one_line_that_every_format_holds() -> None:
-    line = TypeAdapter(Line)
-    assert line.validate_python("größer, 90 µm") == "größer, 90 µm"
-    for text in ("a\nb", "a\tb", "a\x1bb", "x" * (LONGEST + 1)):
-        with pytest.raises(ValueError, match=r"expected one line|at most 200 characters"):
-            line.validate_python(text)
