@@ -138,7 +138,7 @@ class Wiring(Model):
         if shape != geometry.shape:
             raise BenchError(
                 f"the wiring is for {shape[0]} kernel{'s' * (shape[0] != 1)} of {shape[1]} x {shape[2]} lines; "
-                f"the die has {geometry.kernels} of {geometry.n_rows} x {geometry.n_cols}"
+                f"the die has {geometry.kernels} of {geometry.n_rows} x {geometry.n_cols}; expected its bench"
             )
         if bool(kernel.gates) != (geometry.kind == "1T1R"):
             raise BenchError(f"a {geometry.kind} die {'has no gates' if kernel.gates else 'needs gates'} in the wiring")

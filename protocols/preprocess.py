@@ -52,6 +52,8 @@ class Preprocess(Model):
     @model_validator(mode="before")
     @classmethod
     def _text_for_scale(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "scale":
+            raise ValueError("expected the text 'scale', or a mapping such as {centre: true, scale: true}")
         return {"scale": True} if value == "scale" else value
 
     @classmethod

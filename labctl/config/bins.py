@@ -93,9 +93,9 @@ def no_figure(name: str, names: Collection[str]) -> str:
     """
     groups = [other for other in names if split_name(other)[0] == split_name(name)[0]]
     near = get_close_matches(name, names, 1, 0.6) or get_close_matches(name.replace(" ", "_").lower(), names, 1, 0.6)
-    hint = (
-        f"; did you mean {' or '.join(repr(n) for n in groups or near)}?" if groups or near else ", expected another."
-    )
+    hint = "; expected one that a stage gives."
+    if groups or near:
+        hint = f"; did you mean {' or '.join(repr(n) for n in groups or near)}?"
     kernels = " The kernels of the dies differ in diameter." if groups and split_name(name)[1] == "" else ""
     return f"there is no figure '{name}'{hint}{kernels} The stages of this campaign give {', '.join(names) or 'none'}"
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
 from labctl.config.bins import HARD, BinRule
 from labctl.config.notify import Notify
 from labctl.config.rules import Batch
 from labctl.core.limits import Limits
 from labctl.core.model import DieIndex, Line, Model, Name
+from labctl.core.names import alike
 from labctl.core.prober import Subsite
 from labctl.core.units import Kelvin, Metre, Ratio
 from labctl.files import FilePath
@@ -80,6 +81,10 @@ class WaferEntry(Model):
 class Accept(Model):
     """When a die is good. A die that misses a bound goes to a bin named after it; the run goes on."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"x-more": "; by other figures 'bins' judges: bins: [{bin: low, hard: 4, when: tmr < 60 %}]"}
+    )
+
     fidelity: Ratio = Field(default=0.0, ge=0, le=1, description="least mean write fidelity over the solutions")
     accuracy: Ratio = Field(default=0.0, ge=0, le=1, description="least mean tuned accuracy on the training samples")
 
@@ -132,10 +137,8 @@ class Campaign(Model):
     @field_validator("dies")
     @classmethod
     def _names_differ(cls, dies: tuple[DieEntry, ...]) -> tuple[DieEntry, ...]:
-        names = [d.name.lower() for d in dies]
-        twice = sorted({n for n in names if names.count(n) > 1})
-        if twice:
-            raise ValueError(f"two dies are called {twice[0]}; expected a name of its own for each")
+        if twice := alike(d.name for d in dies):
+            raise ValueError(f"of the dies {twice}; expected a name of its own for each")
         return dies
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ people named are called by what of their name this rule allows (`called_after`).
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from labctl.core.errors import BenchError
@@ -41,6 +42,23 @@ def file_name(name: str) -> str:
     return name
 
 
+def alike(names: Iterable[str]) -> str:
+    """Return in words which two of `names` are one name on some systems, "" if none are.
+
+    >>> alike(["A", "B", "A"]), alike(["A", "a"]), alike(["A", "B"])
+    ('two are called A', "A and a differ in case only, which makes one file of both on some systems", '')
+    """
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(name.lower(), "")
+        if other == name:
+            return f"two are called {name}"
+        if other:
+            return f"{other} and {name} differ in case only, which makes one file of both on some systems"
+        first[name.lower()] = name
+    return ""
+
+
 _NOT_ON_WINDOWS_EITHER = '<>:"|?*\\'
 
 
@@ -62,7 +80,7 @@ def new_path(path: Path) -> Path:
     """
     for place in (path, *path.parents):
         name = place.name
-        if place.is_symlink() and not place.exists():
+        if os.path.islink(place) and not os.path.exists(place):
             raise BenchError(f"{place} is a link to {os.readlink(place)}, which is not there; expected another name")
         if name in ("", "..") or os.path.lexists(place):
             break

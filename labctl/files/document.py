@@ -327,6 +327,8 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
     message = error.problem or error.context or str(error)
+    began = error.context_mark.line + 1 if error.context_mark else line
+    lines = text.splitlines()
     if conflict := _conflict(text):
         line, message = conflict, "found the mark of a merge conflict, expected one of the two versions and no mark"
     elif "'\\t'" in message or _tab_indent(text, line):
@@ -335,6 +337,20 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
         message = "found a second document ('---'), expected one per file"
     elif "mapping values are not allowed" in message:
         message = "found a second ': ' in one line, expected 'key: value' (a text with ': ' in it stands in quotes)"
+        if line <= len(lines) and len(re.findall(r":(?= |$)", lines[line - 1])) < 2:
+            message = "found a key that is indented deeper than the one above it, expected the same indentation"
+    elif "could not find expected ':'" in message:
+        line, message = began, f"found {_cut(lines, began)} without ': ', expected 'key: value'"
+    elif "did not find expected ',' or" in message or (
+        "did not find expected node content" in message and began < line
+    ):
+        line, message = began, "found a bracket that is not closed, expected ']' or '}' and commas between the values"
+    elif "unexpected end of stream" in message and "quoted scalar" in str(error.context):
+        line, message = began, "found a quote that is not closed, expected another one behind the text"
+    elif "cannot start any token" in message and mark is not None and line <= len(lines):
+        message = (
+            f"found a value that begins with '{lines[line - 1][mark.column : mark.column + 1]}', expected it in quotes"
+        )
     elif "Unicode character escape code" in message:
         message = "found half a character (\\uD800 to \\uDFFF) or no character at all, expected text"
     elif "undefined alias" in message:
@@ -343,6 +359,12 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
         message = f"not YAML: {message}" + (f" {error.context}" if error.problem and error.context else "")
         message += ", expected lines as 'key: value'"
     return line, message
+
+
+def _cut(lines: Sequence[str], line: int) -> str:
+    """Return a line as it stands in a message."""
+    here = lines[line - 1].strip() if line <= len(lines) else ""
+    return repr(here if len(here) <= 40 else f"{here[:37]}...")
 
 
 def _conflict(text: str) -> int:

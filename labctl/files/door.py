@@ -179,7 +179,7 @@ def absolute(path: str | Path, folder: Path) -> Path:
 
 def neighbour(path: Path) -> str:
     """Return a hint at the file that was meant by a path at which there is none, "" if none has a name like it."""
-    if path.is_symlink():
+    if os.path.islink(path):
         return f": it is a link to {os.readlink(path)}, which is not there"
     try:
         names = [one.name for one in path.parent.iterdir()] if path.name else []

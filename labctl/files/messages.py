@@ -89,9 +89,21 @@ def explain(root: Node, errors: Sequence[ErrorDetails], schema: Mapping[str, Any
             expected = []  # one branch of a union accepted the container: only what is inside it is wrong
         if expected:
             problems.append(Problem(node.where, path, f"found {shown(node)}, expected {' or '.join(expected)}"))
-        problems += [Problem(node.where, path, text) for kind, text in entries if kind != "expected"]
+        problems += [Problem(_nearest(node, text), path, text) for kind, text in entries if kind != "expected"]
     order = {path: n for n, (path, _) in enumerate(root.walk())}
     return sorted(problems, key=lambda p: order.get(p.path, order.get(p.path[:-1], 0)))
+
+
+def _nearest(node: Node, text: str) -> str:
+    """Return where a message about a mapping as a whole is best looked up: at the first key in it that is there."""
+    if not isinstance(node.value, dict) or text.startswith(("the key ", "found the unknown key ")):
+        return node.where
+    keys: dict[str, Node] = {}
+    for path, below in node.walk():
+        if path and isinstance(path[-1], str):
+            keys.setdefault(path[-1], below)
+    named = (keys[word] for word in re.findall(r"[A-Za-z_]\w*", text) if word in keys)
+    return next(named, node).where
 
 
 def shown(node: Node) -> str:
@@ -152,7 +164,8 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
         return path, "expected", f"{words} {_quantity(bound, unit)}{hint}"
     if kind in _SIZES:
         name, words = _SIZES[kind]
-        return path, "expected", words.format(ctx[name])
+        number = words.format(ctx[name])
+        return path, "expected", re.sub(r"\b1 entries", "1 entry", number).replace(" 1 characters", " 1 character")
     if kind == "string_pattern_mismatch":
         words = next((str(s["x-form"]) for s in schemas_at(schema, root, path) if "x-form" in s), "")
         return path, "expected", words or f"a text of the form {ctx['pattern']}"
@@ -196,7 +209,8 @@ def _written(node: Node, wanted: str, schema: Mapping[str, Any], root: Node, pat
             keys = known_keys(schema, root, path)
             return f" with {'the key' if len(keys) == 1 else 'keys such as'} {_some(keys[:4])}" if keys else ""
         case "a text" if form := next((str(s["x-form"]) for s in schemas_at(schema, root, path) if "x-form" in s), ""):
-            return f", {form}"
+            quoted = isinstance(value, int | float) and node.raw in form.replace("one of ", "").split(", ")
+            return f", '{node.raw}' in quotes" if quoted else f", {form}"
         case "a text" if isinstance(value, int | float) and not isinstance(value, bool) and len(node.raw) <= _LONGEST:
             return f", '{node.raw}' in quotes"
         case "a whole number" if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
+from labctl.core.texts import named_character
 from labctl.files.door import absolute, current, neighbour
 
 PATH_HERE, FILE_HERE = "labctl_path_here", "labctl_file_here"
@@ -31,6 +32,13 @@ class PathAsWritten:
                 return value
             if context.get("probe"):
                 raise PydanticCustomError(PATH_HERE, "a path")
+            if odd := next((c for c in str(value) if c in "\n\r\t\v\f"), ""):
+                raise PydanticCustomError(
+                    "odd_path",
+                    "{odd} stands in a path: a backslash in double quotes makes one; expected single quotes, "
+                    "or / for the backslash",
+                    {"odd": named_character(odd)},
+                )
             path = absolute(value, Path(context.get("folder", ".")))
             if self.exists and not _there(path):
                 names = f"; expected a path or one of {', '.join(self.names)}" if self.names else ""

@@ -73,7 +73,10 @@ def load(name_or_path: str | Path, files: InputFiles = DISK) -> Dataset:
             raise BenchError(
                 f"LABCTL_DATA names {given}, which is no folder; expected one, in it a folder 'mnist' {_GET}"
             )
-        return _mnist(folder / "mnist" if (folder / "mnist").is_dir() else folder, DISK, files)
+        try:
+            return _mnist(folder / "mnist" if (folder / "mnist").is_dir() else folder, DISK, files)
+        except BenchError as error:
+            raise BenchError(f"{error} (LABCTL_DATA names {given})") from error
     path = Path(name_or_path)
     is_folder = exists = False
     with suppress(OSError, ValueError):  # too long for a path, or a character that none can have

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from labctl.config.campaign import Campaign, subsites_of
 from labctl.config.wafer_file import Layout, WaferFile, lay_out
 from labctl.core.errors import BenchError
 from labctl.core.fiducial import Fiducial
-from labctl.core.names import file_name
+from labctl.core.names import alike, file_name
 from labctl.core.plugins import PROTOCOLS, strangers_errors
 from labctl.core.procedure import Procedure
 from labctl.core.site import Site
@@ -68,9 +67,8 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
     read_files: list[Loaded[Any]] = [loaded]
     sites, fiducials, layout = _sites(loaded, read_files, real=bench is not None and sim is None)
     chosen = None if campaign.wafer is None else campaign.wafer.only
-    names = Counter(s.name.lower() for s in sites)
-    if repeated := sorted(n for n, count in names.items() if count > 1):
-        text = f"two dies or subsites are called {repeated[0]}; expected a name of its own for each"
+    if repeated := alike(s.name for s in sites):
+        text = f"of dies and subsites {repeated}; expected a name of its own for each"
         raise loaded.error(text, "dies" if campaign.wafer is None else "wafer")
     if bench is None or sim is not None:
         _require_temperature(loaded, sites)

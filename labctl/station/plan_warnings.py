@@ -4,6 +4,7 @@ Each rule is a function that yields its warnings and says on what its threshold 
 before anything is energised; none changes what is done.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -208,6 +209,13 @@ def letters_in_a_map(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWa
     """Warn of marks in a drawn map that are dies only because they are no dot."""
     for source in spec.loaded:
         for number, row in enumerate(getattr(source.value, "map", ()) or ()):
+            if re.fullmatch(r"\S( \S){2,}", row):
+                yield PlanWarning(
+                    f"the blanks in {row!r} are taken for places without a die, so that the dies on both sides lie "
+                    f"apart; expected {DIE_MARKS} for a die and a dot for none",
+                    f"map.{number}",
+                    source.where("map", number),
+                )
             if odd := sorted(set(row) - set(DIE_MARKS) - set(". ")):
                 marks = " and ".join(repr(mark) for mark in odd)
                 yield PlanWarning(
@@ -216,6 +224,63 @@ def letters_in_a_map(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWa
                     f"map.{number}",
                     source.where("map", number),
                 )
+
+
+def rows_of_a_map(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of a drawn map whose rows are not equally long: marks may be missing at either end."""
+    for source in spec.loaded:
+        rows: tuple[str, ...] = getattr(source.value, "map", ()) or ()
+        for number, row in enumerate(rows):
+            if len(row) != len(rows[0]):
+                yield PlanWarning(
+                    f"{row!r} has {counted(len(row), 'place')} and the first row {len(rows[0])}; what is missing is "
+                    "taken for places without a die on the right; expected rows of one length",
+                    f"map.{number}",
+                    source.where("map", number),
+                )
+                break
+
+
+def fiducials_against_the_map(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of a fiducial that expects contact where the map has no die, or none where it has one."""
+    if spec.layout is None:
+        return
+    places = {(place.x, place.y) for place in spec.layout.map.places}
+    for source in spec.loaded:
+        for number, fiducial in enumerate(getattr(source.value, "fiducials", ())):
+            if fiducial.expect is not None and fiducial.open == (fiducial.at in places):
+                yield PlanWarning(
+                    f"'{fiducial.expect}' is expected at {fiducial.name}, where the map has "
+                    f"{'a' if fiducial.open else 'no'} die; the map cannot be proved by that",
+                    f"fiducials.{number}",
+                    source.where("fiducials", number),
+                )
+
+
+def dies_of_a_pretest(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of a pre-test of all dies, after which nothing is left to be spared."""
+    number = spec.batch.pretest
+    if number is not None and number >= len(spec.subjects):
+        yield PlanWarning(
+            f"the pre-test is of {counted(number, 'die')} and the run has {len(spec.subjects)}; expected fewer",
+            "batch.pretest",
+            _where(spec, spec.loaded[0].value, "batch", "pretest"),
+        )
+
+
+def limits_of_the_bench(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of limits that the bench does not have: its own hold."""
+    if spec.bench is None:
+        return
+    for key in ("v_towards_p", "v_towards_ap", "width", "compliance"):
+        own, asked = getattr(spec.bench.limits, key, None), getattr(spec.limits, key)
+        if own is not None and asked > own * (1 + 1e-9):
+            unit = {"width": "s", "compliance": "A"}.get(key, "V")
+            yield PlanWarning(
+                f"{quantity(asked, unit)} here and {quantity(own, unit)} in the bench file, which holds",
+                f"limits.{key}",
+                _where(spec, spec.loaded[0].value, "limits", key),
+            )
 
 
 def budget(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
@@ -302,6 +367,10 @@ RULES: tuple[Rule, ...] = (
     steps_of_a_board,
     another_wafer,
     letters_in_a_map,
+    rows_of_a_map,
+    fiducials_against_the_map,
+    dies_of_a_pretest,
+    limits_of_the_bench,
     budget,
     addresses,
     equal_instruments,

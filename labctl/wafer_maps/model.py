@@ -14,7 +14,7 @@ from pydantic import Field
 
 from labctl.core.errors import BenchError
 from labctl.core.model import DieIndex, Model
-from labctl.core.names import FARTHEST
+from labctl.core.names import FARTHEST, alike
 
 Corner = Literal["upper left", "upper right", "lower left", "lower right"]
 Spot = tuple[int, int]
@@ -258,15 +258,13 @@ def whole(places: list[Place], where: str) -> WaferMap:
     ordered = [p if p.name else Place(p.x, p.y, named(p.x, p.y), p.bin, p.excluded) for p in places]
     ordered.sort(key=_by_row)
     spots: set[Spot] = set()
-    names: set[str] = set()
     for place in ordered:
-        spot, name = (place.x, place.y), place.name.lower()
+        spot = (place.x, place.y)
         if spot in spots:
             raise BenchError(f"{where}: two dies have the place {named(*spot)}; expected one")
-        if name in names:
-            raise BenchError(f"{where}: two dies have the name {name}; expected one")
         spots.add(spot)
-        names.add(name)
+    if twice := alike(place.name for place in ordered):
+        raise BenchError(f"{where}: of the dies {twice}; expected a name of its own for each")
     return WaferMap(tuple(ordered))
 
 

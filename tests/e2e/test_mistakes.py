@@ -141,7 +141,12 @@ def test_the_campaign_is_sound(desk, labctl):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("accept: {good: 90}", "accept.good: found the unknown key 'good', expected one of 'fidelity', 'accuracy'"),
+        (
+            "accept: {good: 90}",
+            "accept.good: found the unknown key 'good', expected one of 'fidelity', 'accuracy'; by other figures "
+            "'bins' judges: bins: [{bin: low, hard: 4, when: tmr < 60 %}]",
+        ),
+        ("accept: {fidelity: 90 %}", "there is no figure 'fidelity'; expected one that a stage gives. The stages of"),
         ("bins: [{bin: x, hard: 3, when: good < 90}]", "'90' has no unit, and good cells is shown in %"),
         ("bins: [{bin: x, hard: 3, when: goood < 90 %}]", "there is no figure 'goood'; did you mean 'good'?"),
         ("batch: {order: center-out}", "found 'center-out', expected 'map', 'centre-out' or 'shuffled'; did you mean"),
@@ -160,3 +165,46 @@ def test_a_mistake_in_a_campaign_is_named_with_its_line(desk, labctl, line, says
     (last,) = done.stderr.splitlines()
     assert "wrong.yaml:6: " in last
     assert says in last
+
+
+DIE = "name: s\ngeometry:\n  n_rows: 3\n  n_cols: 2\njunction:\n  diameter: 80 nm\n"
+WAFER = "name: W\nlot: L7\nmap:\n- .X.\n- XXX\n"
+
+
+@pytest.mark.parametrize(
+    ("campaign", "other", "says"),
+    [
+        (("name: A,", "name: A, file: die.yaml}, {name: a,"), None, "of the dies A and a differ in case only"),
+        (("name: A,", "name: A, file: die.yaml}, {name: A,"), None, "of the dies two are called A; expected a name of"),
+        (("die.yaml", '"dies\\new.yaml"'), None, "a backslash in double quotes makes one; expected single quotes"),
+        (None, ("diameter: 80 nm", "kernel_diameters: [55 nm, 65 nm]"), "die.yaml:6: 2 kernel_diameters for 1 kernels"),
+        (
+            None,
+            ("junction:", "simulation:\n  transistor: {}\njunction:"),
+            "die.yaml:6: a passive die has no transistor",
+        ),
+    ],
+)
+def test_a_mistake_of_two_places_is_found_at_one_of_them(tmp_path, labctl, campaign, other, says):
+    (tmp_path / "die.yaml").write_text(DIE.replace(*other) if other else DIE)
+    (tmp_path / "c.yaml").write_text(CAMPAIGN.replace(*campaign) if campaign else CAMPAIGN)
+    assert says in labctl("plan", "c.yaml", cwd=tmp_path, expect=2).stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("wafer", "says"),
+    [
+        (("- XXX", "- X X X"), "map.1: the blanks in 'X X X' are taken for places without a die"),
+        (("- XXX", "- XXXX"), "map.1: 'XXXX' has 4 places and the first row 3"),
+        (("map:", "fiducials: [{at: x9y9, expect: contact}]\nmap:"), "where the map has no die; the map cannot be"),
+        (("map:", "fiducials: [{at: x1y0, expect: no contact}]\nmap:"), "where the map has a die; the map cannot be"),
+        (None, "--set: batch.pretest: the pre-test is of 9 dies and the run has 4; expected fewer"),
+    ],
+)
+def test_what_is_legal_and_hardly_meant_is_said_before_the_run(tmp_path, labctl, wafer, says):
+    (tmp_path / "die.yaml").write_text(DIE)
+    (tmp_path / "wafer.yaml").write_text(WAFER.replace(*wafer) if wafer else WAFER)
+    (tmp_path / "c.yaml").write_text(
+        CAMPAIGN.replace("dies: [{name: A, file: die.yaml}]", "wafer: {file: wafer.yaml, die: die.yaml}")
+    )
+    assert says in labctl("plan", "c.yaml", "--set", f"batch.pretest={2 if wafer else 9}", cwd=tmp_path).stdout

@@ -25,7 +25,7 @@ def refusal(**given: str) -> str:
         ("accuracy < 90 %", "there is no figure 'accuracy'; did you mean 'accuracy_"),
         (
             "colour < 90 %",
-            "there is no figure 'colour', expected another. The stages of this campaign give r_p, r_ap, tmr, v_switch",
+            "there is no figure 'colour'; expected one that a stage gives. The stages of this campaign give r_p",
         ),
         ("seconds > 30 s", "there is no figure 'seconds'"),
         ("r_p > 3", "'3' has no unit; expected a quantity in ohm, such as \"2.4 kohm\""),
