@@ -25,6 +25,8 @@ UNNOTICED = {
 }
 """Kinds that may change what is measured without a word, and why. Their bound is one reading: at most one cell differs,
 or one current of a readout. A kind that comes to be noticed is taken off this list."""
+ERRORS = {"inference.error_rms", "inference.error_worst"}
+"""Columns that are differences of readings relative to those: a second reading moves them by as much as itself."""
 STARTING = {"attempt.trial", "survey.g_initial"}
 """Columns that tell how a die was found, which is another way in another try."""
 OF_PULSES = re.compile(r"line\.|wer\.|write\.(pulses|wer|rung|fidelity_blind|stuck_pulses|limited_pulses)")
@@ -215,16 +217,16 @@ def differences(die, normal):
     different = die.columns.keys() ^ normal.columns.keys()
     for column in die.columns.keys() & normal.columns.keys():
         one, two = die.columns[column], normal.columns[column]
-        if one.shape != two.shape or _unlike(one, two).any():
+        if one.shape != two.shape or _unlike(one, two, 1.0 if column in ERRORS else None).any():
             different.add(column)
     return different
 
 
-def _unlike(one, two):
-    """Return where two arrays of one shape differ, beyond what a second reading may."""
+def _unlike(one, two, scale=None):
+    """Return where two arrays of one shape differ, beyond what a second reading of things of a `scale` may."""
     if one.dtype.kind != "f":
         return one != two
-    scale = np.nanmax(np.abs(two), initial=0.0)
+    scale = np.nanmax(np.abs(two), initial=0.0) if scale is None else scale
     return ~np.isclose(one, two, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True)
 
 
