@@ -62,6 +62,8 @@ _SHARES = {
 
 def _on_die(geometry: Geometry, kernel: IntArray, row: IntArray, col: IntArray | None = None) -> None:
     for name, index, size in zip(("kernel", "row", "column"), (kernel, row, col), geometry.shape, strict=True):
+        if index is not None and not isinstance(index, np.ndarray):
+            raise BenchError(f"{name} is {index!r}; expected arrays of whole numbers, (n,), one entry per cell")
         if index is not None and index.size and (int(index.min()) < 0 or int(index.max()) >= size):
             raise BenchError(
                 f"{name} {int(index.max() if index.max() >= size else index.min())} is not on this die, "
@@ -134,6 +136,8 @@ def row_bias(
         BenchError: a row is not on the die.
     """
     _on_die(geometry, kernel, row)
+    if isinstance(v_read, str):
+        raise BenchError(f"the voltage of a read is {v_read!r}; expected a number of volts, such as 0.1")
     n = len(row)
     v_row = np.zeros((n, geometry.n_rows))
     v_row[np.arange(n), row] = v_read

@@ -135,7 +135,12 @@ def housekeeping_of(
     """Return the housekeeping of a session; BenchError if the folder is no place for it."""
     sizes = {p.die: sum(s.bytes for s in p.stages) for p in plans}
     name = spec.name if spec.faults is None else f"{spec.name} (a rehearsal with injected faults)"
-    return Housekeeping(folder, name, what(argv), sizes, notify=spec.notify, accept_place=options.accept_place)
+    try:
+        return Housekeeping(folder, name, what(argv), sizes, notify=spec.notify, accept_place=options.accept_place)
+    except BenchError as error:
+        if not str(error).startswith("notify: ") or not spec.loaded:
+            raise
+        raise BenchError(f"{spec.loaded[0].where('notify')}: {error}") from error
 
 
 def what(argv: Sequence[str]) -> str:

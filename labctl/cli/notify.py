@@ -26,13 +26,18 @@ def notify(campaign: CampaignPath, set_: Set = None) -> None:
     from labctl.batch.receivers import receivers
     from labctl.station.registry import campaign_model
 
-    loaded = files.read(campaign, campaign_model(), overrides(set_)).value
+    source = files.read(campaign, campaign_model(), overrides(set_))
+    loaded = source.value
     if loaded.notify is None:
         raise BenchError(f"{campaign} notifies nobody; expected a section 'notify' with a command or a tag")
     # on this terminal, and never in a run, apprise may say why it failed
     logging.getLogger("apprise").addHandler(logging.StreamHandler(sys.stderr))
     failed = False
-    for name, why in try_out(receivers(loaded.notify), {"run": loaded.name, "folder": str(campaign)}):
+    try:
+        named = receivers(loaded.notify)
+    except BenchError as error:
+        raise BenchError(f"{source.where('notify')}: {error}") from error
+    for name, why in try_out(named, {"run": loaded.name, "folder": str(campaign)}):
         print(f"{name}: {'NOT delivered, ' + why if why else 'delivered'}")
         failed |= bool(why)
     raise typer.Exit(ExitCode.REFUSED if failed else ExitCode.GOOD)

@@ -8,7 +8,7 @@ from typing import Any
 
 from labctl.cli.options import default_workers
 from labctl.cli.plan import prepare, print_faults, print_warnings
-from labctl.core.errors import LabError
+from labctl.core.errors import BenchError, LabError
 from labctl.core.exit_codes import ExitCode
 from labctl.core.secrets import without_secrets
 from labctl.storage.results import Run, open_run
@@ -69,6 +69,8 @@ def run(
     from labctl.report.subprocess_call import report_apart
     from labctl.station import run_folder
 
+    if workers is not None and workers < 1:
+        raise BenchError(f"workers={workers}: expected at least 1")
     screen = console(stderr=True)
     changes = [f"{key}={value}" for key, value in (values or {}).items()]
     path = None if bench is None else Path(bench)

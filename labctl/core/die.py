@@ -85,7 +85,8 @@ class PlanScripts(Protocol):
 
 def unknown_operation(die: object, operation: object) -> BenchError:
     """Return the error of a die that is given an operation of a type that it does not know."""
-    return BenchError(f"{type(die).__name__} does not know the operation {type(operation).__name__}; nothing was done")
+    odd = type(operation).__name__
+    return BenchError(f"{type(die).__name__} does not know the operation {odd}; nothing was done, expected one of ours")
 
 
 class DieBase(ABC):

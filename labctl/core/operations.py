@@ -29,6 +29,14 @@ FlagArray = Annotated[npt.NDArray[np.uint8], Flag]
 """Bits of `Flag`."""
 
 
+def _require_time(name: str, value: object) -> None:
+    """Raise BenchError unless `value` is a positive number of seconds."""
+    if not isinstance(value, int | float | np.number):
+        raise BenchError(f"the {name} is {value!r}; expected a number of seconds, such as 1e-3")
+    if not (np.isfinite(value) and value > 0):
+        raise BenchError(f"the {name} must be a positive time, not {value} s")
+
+
 @dataclass(frozen=True, eq=False)
 class Sense:
     """Read column currents under a bias.
@@ -51,8 +59,7 @@ class Sense:
             raise BenchError(
                 f"column {int(cols.max())} wanted; the kernel has {self.bias.col.shape[1]} (numbered from 0)"
             )
-        if not (np.isfinite(self.aperture) and self.aperture > 0):
-            raise BenchError(f"the aperture must be a positive time, not {self.aperture} s")
+        _require_time("aperture", self.aperture)
         object.__setattr__(self, "cols", np.broadcast_to(cols.astype(np.int64), (n, cols.shape[-1])))
 
     def __len__(self) -> int:
@@ -77,8 +84,7 @@ class Pulse:
     verify: Sense | None = None
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.width) and self.width > 0):
-            raise BenchError(f"the pulse width must be a positive time, not {self.width} s")
+        _require_time("pulse width", self.width)
         if self.verify is not None and len(self.verify) != len(self.bias):
             raise BenchError(f"{len(self.bias)} pulses and {len(self.verify)} verify reads")
 

@@ -121,7 +121,7 @@ def parse_quantity(text: str, unit: str) -> float:
     # NFKC: the micro sign and the Greek mu are one, and so are the ohm sign and Omega; ² becomes 2
     match = _QUANTITY.fullmatch(unicodedata.normalize("NFKC", text)) if text.isprintable() else None
     if match is None:
-        raise ValueError(f"{text!r} is not a number with a unit; expected a quantity {example}")
+        raise ValueError(f"{text!r} is not a number with a unit; expected a quantity {example}{_typed(text)}")
     number, name = Fraction(match["number"]), match["unit"].strip()
     if not name and unit:
         raise ValueError(f"'{text}' has no unit; expected a quantity {example}")
@@ -157,6 +157,22 @@ def _in_ours(text: str, number: Fraction, name: str, unit: str) -> str:
         if same_prefix and ours.lower() == name.lower() and powers == _unit(unit)[1]:
             return f"; did you mean '{text.removesuffix(name)}{ours}'?"
     return ""
+
+
+def _typed(text: str) -> str:
+    """Return what is odd about a quantity that came from a text program, "" if nothing is.
+
+    >>> _typed("0,7 V"), _typed("\u221220 mV")
+    (' with a decimal point', " without '\u2212' (U+2212): the minus sign of the keyboard is '-'")
+    """
+    for mark in text:
+        if mark in "\u2212\u2013\u2014":
+            return f" without '{mark}' (U+{ord(mark):04X}): the minus sign of the keyboard is '-'"
+        if mark in "\u201c\u201d\u201e\u2018\u2019":
+            return f" without the typographic mark '{mark}' (U+{ord(mark):04X})"
+        if mark.isspace() and mark != " ":
+            return f" with an ordinary blank and not U+{ord(mark):04X}"
+    return " with a decimal point" if "," in text else ""
 
 
 def quantity(text: str) -> float:

@@ -225,6 +225,8 @@ def _tag(tag: str) -> str:
 
 def read(path: Path) -> Document:
     """Return the document in the file `path`; faults are in its `problems`."""
+    if "\n" in str(path):
+        return _refused("", f"found a text of {len(str(path).splitlines())} lines, expected the path of a YAML file")
     try:
         if path.is_dir():
             return _refused(f"{path}", "found a folder, expected a YAML file")

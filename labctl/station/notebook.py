@@ -11,12 +11,14 @@ block, every output is off, verified, and what was measured is sealed.
 """
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import _GeneratorContextManager
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import overload
+from typing import Any, ParamSpec, TypeVar, cast, overload
 
+import numpy as np
 from pydantic import ValidationError
 
 from instruments.bench_file import read_bench
@@ -32,11 +34,15 @@ from labctl.core.site import Site
 from labctl.core.texts import visible
 from labctl.execution.recorded_die import RecordedDie
 from labctl.execution.session import Session
+from labctl.files.messages import unknown_key
 from labctl.station import hand_session
 from labctl.station.doctor import require_own_names
 from labctl.station.hand_session import DIE, V_COUNT, bench_limits
 from labctl.station.run_spec import IN_PYTHON, RunKind, RunSpec
 from sim_backend.description import DieDescription
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LIMITS: Mapping[str, str] = {
     "v_towards_p": "1 V", "v_towards_ap": "1 V", "width": "10 ms", "compliance": "10 mA", "v_gate": "3.3 V"
@@ -44,6 +50,26 @@ LIMITS: Mapping[str, str] = {
 """Limits of a simulated die for which none are given; project defaults, which a default junction survives."""
 PULSES_PER_CELL = 10_000
 """Pulses that a cell may get in one block."""
+
+
+_WITH = "expected operations inside of 'with labctl.simulated_die(...) as die:', or 'with labctl.open_bench(...)'"
+
+
+class _Block(_GeneratorContextManager[T]):
+    """A block that is not open yet; whoever takes it for the die is told so."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"this is no open die, so it has no '{name}'; {_WITH}")
+
+
+def _block(function: Callable[P, Iterator[T]]) -> Callable[P, _Block[T]]:
+    """Make a function with one `yield` one that `with` opens."""
+
+    @wraps(function)
+    def opened(*args: P.args, **named: P.kwargs) -> _Block[T]:
+        return _Block(cast("Callable[..., Generator[T, None, None]]", function), args, named)
+
+    return opened
 
 
 class OpenDie(DieWrapper[RecordedDie]):
@@ -56,7 +82,7 @@ class OpenDie(DieWrapper[RecordedDie]):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session.die)
-        self._session = session
+        self._session, self._ended = session, False
         self.folder, self.limits = session.job.folder, session.job.limits
 
     @overload
@@ -65,10 +91,16 @@ class OpenDie(DieWrapper[RecordedDie]):
     def perform(self, operation: WritePlan) -> Attempts: ...
     def perform(self, operation: Operation) -> Reading | Attempts:
         """Do an operation: judged by the limits, durable in the journal before it is carried out and after it."""
+        if self._ended:
+            raise BenchError(f"the block of this die has ended and its file is sealed, in {self.folder}; {_WITH}")
         match operation:
             case Sense() | Pulse() | WritePlan():
                 return self._die.perform(operation)
         raise unknown_operation(self, operation)
+
+    def ended(self) -> None:
+        """Note that the block has ended: nothing is performed any more."""
+        self._ended = True
 
     def record(self, record: Record) -> None:
         """Keep a record of a protocol or of one's own as a row of its table; it is on the disk when this returns."""
@@ -79,7 +111,7 @@ class OpenDie(DieWrapper[RecordedDie]):
         return f"<die of {kernels} x {rows} x {cols} cells, kept in {self.folder}>"
 
 
-@contextmanager
+@_block
 def simulated_die(
     die: str | Path,
     *,
@@ -105,11 +137,11 @@ def simulated_die(
     path = files.absolute(Path(die), files.here())
     of_run = limits if isinstance(limits, Limits) else _limits(limits or {})
     call = f"labctl.simulated_die({str(die)!r}, seed={seed})"
-    spec = _spec(of_run, Site(DIE, description, seed), {"die": path}, dict(door.kept))
+    spec = _spec(of_run, Site(DIE, description, _seed(seed)), {"die": path}, dict(door.kept))
     yield from _given(spec, folder, call)
 
 
-@contextmanager
+@_block
 def open_bench(
     bench: str | Path,
     die: str | Path,
@@ -144,8 +176,15 @@ def open_bench(
     roles = {role: files.absolute(Path(path), files.here()) for role, path in (("bench", bench), ("die", die))}
     limits = bench_limits(loaded).model_copy(update={"pulses_per_cell": pulses_per_cell})
     call = f"labctl.open_bench({str(bench)!r}, {str(die)!r}, sim={sim!r}, seed={seed})"
-    spec = _spec(limits, Site(DIE, description, seed), roles, dict(door.kept), bench=loaded, sim=sim)
+    spec = _spec(limits, Site(DIE, description, _seed(seed)), roles, dict(door.kept), bench=loaded, sim=sim)
     yield from _given(spec, folder, call)
+
+
+def _seed(seed: object) -> int:
+    """Return the seed of a simulated world; BenchError before a folder is made."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise BenchError(f"seed={seed!r}: expected a whole number from 0")
+    return int(seed)
 
 
 def _limits(given: Mapping[str, str]) -> Limits:
@@ -155,7 +194,10 @@ def _limits(given: Mapping[str, str]) -> Limits:
         return Limits.model_validate(values)
     except ValidationError as error:
         texts = [
-            f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
+            unknown_key(str(one["loc"][-1]), list(Limits.model_fields))
+            if one["type"] == "extra_forbidden"
+            else f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}"
+            for one in error.errors()
         ]
         raise BenchError(f"limits: {'; '.join(texts)}") from error
 
@@ -186,13 +228,16 @@ def _given(spec: RunSpec, folder: str | Path | None, call: str) -> Iterator[Open
             with session:
                 if open_structures := session.notes.get("no_contact"):
                     _say(f"{open_structures}. What is read is no proof that the needles touch")
+                die = OpenDie(session)
                 try:
-                    yield OpenDie(session)
+                    yield die
                 except LabError:
                     raise
                 except Exception as error:
                     own = error
                     raise EndedByCaller(f"ended by {type(error).__name__} in the block: {error}") from error
+                finally:
+                    die.ended()
         except EndedByCaller:
             pass
     if own is not None:

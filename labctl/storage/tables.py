@@ -37,7 +37,12 @@ class Table(Mapping[str, Array]):
     codes: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __getitem__(self, column: str) -> Array:
-        return self.columns[column]
+        try:
+            return self.columns[column]
+        except KeyError:
+            raise KeyError(
+                f"the table '{self.name}' has no column '{column}'; it has {', '.join(self.columns)}"
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.columns)

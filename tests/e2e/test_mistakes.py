@@ -6,8 +6,12 @@ a poor message adds it here.
 
 import os
 
+import numpy as np
 import pytest
 
+import labctl as labctl_api
+from labctl.core.errors import LabError
+from protocols.bias import read_bias
 from tests import small_run
 
 CAMPAIGN = """name: c
@@ -208,3 +212,77 @@ def test_what_is_legal_and_hardly_meant_is_said_before_the_run(tmp_path, labctl,
         CAMPAIGN.replace("dies: [{name: A, file: die.yaml}]", "wafer: {file: wafer.yaml, die: die.yaml}")
     )
     assert says in labctl("plan", "c.yaml", "--set", f"batch.pretest={2 if wafer else 9}", cwd=tmp_path).stdout
+
+
+PLACE = (np.array([0]), np.array([0]), np.array([0]))
+
+
+def read(die, voltage=0.1, aperture=1e-3):
+    return labctl_api.Sense(read_bias(die.geometry, *PLACE, voltage), PLACE[2], aperture)
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """A die whose block has ended, which did nothing wrong."""
+    folder = tmp_path_factory.mktemp("notebook")
+    (folder / "die.yaml").write_text(DIE)
+    with labctl_api.simulated_die(folder / "die.yaml", folder=folder / "run") as die:
+        die.sense(read(die))
+    return die
+
+
+@pytest.mark.parametrize(
+    ("mistake", "says"),
+    [
+        (lambda die: die.sense(read(die)), "the block of this die has ended and its file is sealed, in "),
+        (lambda die: read(die, "100 mV"), "the voltage of a read is '100 mV'; expected a number of volts, such as 0.1"),
+        (lambda die: read(die, 0.1, "1 ms"), "the aperture is '1 ms'; expected a number of seconds, such as 1e-3"),
+        (lambda die: labctl_api.Pulse(read(die).bias, "1 ms"), "the pulse width is '1 ms'; expected a number of"),
+        (lambda die: read_bias(die.geometry, 0, 0, 0, 0.1), "kernel is 0; expected arrays of whole numbers, (n,)"),
+        (lambda die: read_bias(die.geometry, *PLACE[:2], [0], 0.1), "column is [0]; expected arrays of whole numbers"),
+        (lambda die: labctl_api.simulated_die("die.yaml", seed="a").__enter__(), "seed='a': expected a whole number"),
+        (
+            lambda die: labctl_api.simulated_die("die.yaml", limits={"v_toward_p": "1 V"}).__enter__(),
+            "mean 'v_towards_p",
+        ),
+        (lambda die: labctl_api.simulated_die("die.yaml").sense, "this is no open die, so it has no 'sense'; expected"),
+        (lambda die: labctl_api.run("c.yaml", workers=0), "workers=0: expected at least 1"),
+        (lambda die: labctl_api.run("c.yaml", only=[]), "no die is chosen; expected some of A"),
+        (lambda die: labctl_api.run(CAMPAIGN), "found a text of 5 lines, expected the path of a YAML file"),
+        (lambda die: labctl_api.open_run(die.folder).table("attempt")["x"], "no table 'attempt'|no die of"),
+    ],
+)
+def test_a_mistake_in_python_is_named_and_makes_no_folder(desk, ended, monkeypatch, mistake, says):
+    monkeypatch.chdir(desk)
+    before = content(desk)
+    with pytest.raises((LabError, AttributeError, KeyError)) as caught:
+        mistake(ended)
+    assert any(part in str(caught.value) for part in says.split("|"))
+    assert content(desk) == before
+
+
+def test_a_column_that_a_table_does_not_have_is_named(desk):
+    with pytest.raises(KeyError, match="the table 'map' has no column 'fidelty'; it has die, seq, "):
+        labctl_api.open_run(desk / "run").table("map")["fidelty"]
+
+
+@pytest.mark.parametrize("command", ["notify", "run"])
+def test_what_cannot_be_notified_is_said_with_its_line(desk, labctl, command):
+    (desk / "tell.yaml").write_text(f"{CAMPAIGN}notify: {{command: [no-such-program]}}\n")
+    done = labctl(command, "tell.yaml", cwd=desk, expect=2)
+    assert "tell.yaml:6: notify: the command 'no-such-program' is not there" in done.stderr
+    (desk / "tell.yaml").unlink()
+    assert not (desk / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("0,7 V", "with a decimal point"),
+        ("\u2212700 mV", "the minus sign of the keyboard"),
+        ("700\u00a0mV", "not U+00A0"),
+    ],
+)
+def test_a_quantity_of_a_text_program_is_refused_with_what_is_odd(desk, labctl, text, says):
+    done = labctl("plan", "c.yaml", "--set", f"limits.v_towards_p={text}", cwd=desk, expect=2)
+    assert says in done.stderr
