@@ -128,7 +128,7 @@ def _with_quotes(text: str) -> str:
     if at < 3 or not sys.argv[at - 2].startswith("--"):
         return text
     whole = f"{sys.argv[at - 2]} '{sys.argv[at - 1]} {sys.argv[at]}'"
-    return f"{text.rstrip('.')}; a value with a blank stands in quotes: {whole}"
+    return f"{text.rstrip('.')}; a value with a blank stands in quotes, in PowerShell one with a comma too: {whole}"
 
 
 def _with_value(match: re.Match[str]) -> str:

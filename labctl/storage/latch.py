@@ -21,6 +21,7 @@ from labctl.storage.arrays import sync, sync_folder
 from labctl.storage.locks import (
     HasInstruments,
     Holder,
+    default_locks_folder,
     file_name,
     locks_folder,
     make_shared,
@@ -163,7 +164,7 @@ def refuse_latched(bench: HasInstruments, file: Path | str = "BENCH", *, place: 
     if folder.exists() and not folder.is_dir():
         raise BenchError(
             f"bench '{bench.name}' is not used: {folder} is no folder, so locks and latch cannot be read; expected the "
-            "folder of the locks, the same for everybody (/var/tmp/mtj-labctl-locks, or as LABCTL_LOCKS says)"
+            f"folder of the locks, the same for everybody ({default_locks_folder()}, or as LABCTL_LOCKS says)"
         )
     latch = latch_of(bench, place=place)
     if latch is not None:

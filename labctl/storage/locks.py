@@ -195,8 +195,11 @@ def locks_folder() -> Path:
     """Return the folder of the locks of instruments: one for all users of a computer, so not the folder for
     temporary files, of which every user has another on Windows and macOS. `VARIABLE` names another one.
     """
-    if named := os.environ.get(VARIABLE):
-        return Path(named)
+    return Path(named) if (named := os.environ.get(VARIABLE)) else default_locks_folder()
+
+
+def default_locks_folder() -> Path:
+    """Return the folder of the locks where no variable names another one."""
     if sys.platform == "win32":
         return Path(os.environ.get("PUBLIC", r"C:\Users\Public"), "Documents", "mtj-labctl-locks")
     return Path("/var/tmp/mtj-labctl-locks")

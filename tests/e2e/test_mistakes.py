@@ -68,7 +68,10 @@ MISTAKES = (
     ("run c.yaml --only ,", "--only ',': found no name, expected some such as D03,D22 (is a variable empty?)"),
     ("resume run --only ,", "--only ',': found no name"),
     ("resume run --only Q", "run has no die Q; it has A, B; there is something left to do on none"),
-    ("plan c.yaml --set limits.width=10 ms", "a value with a blank stands in quotes: --set 'limits.width=10 ms'"),
+    (
+        "plan c.yaml --set limits.width=10 ms",
+        "a value with a blank stands in quotes, in PowerShell one with a comma too: --set 'limits.width=10 ms'",
+    ),
     ("plan c.yaml d.yaml", "unexpected extra argument"),
     ("stress --account c.yaml --ledger s.db", f"c.yaml: {NO_RUN}; it is a YAML file"),
     ("stress --account empty --ledger s.db", f"empty: {NO_RUN}; it is an empty folder"),
