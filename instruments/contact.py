@@ -1,34 +1,17 @@
-"""Needles on pads: touch, check the continuity of known structures at a harmless voltage, touch again.
+"""Contact of needles on a bench of sources: the continuity of known structures at a harmless voltage.
 
-Every touch wears the pads, so retouches are few and limited by a quota over the die's life; the built-in contact check
-of a source is not used, because it needs a milliampere.
+The built-in contact check of a source is not used, because it needs a milliampere.
 """
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from instruments.probed_die import ProbedDie
 from labctl.core.cell_state import OPEN_BELOW
 from labctl.core.errors import BenchError, ContactError, InstrumentError
-from labctl.core.prober import Prober
 from labctl.core.units import Ohm, Second
 
 OPEN: Ohm = 1e8
 """[?] Resistance that counts as open: 150 pA at the voltage of the contact check."""
-
-
-@dataclass(frozen=True)
-class Touchdown:
-    """A touch with contact.
-
-    Args:
-        touches: over the die's life, this one included.
-        resistance: of each structure, ohm.
-    """
-
-    touches: int
-    resistance: dict[tuple[str, str], Ohm]
 
 
 def check_contact(die: ProbedDie) -> dict[tuple[str, str], Ohm]:
@@ -91,66 +74,23 @@ def check_time(die: ProbedDie) -> Second:
     return sum(die.continuity_time(*pads) for pads in structures)
 
 
-def lower(die: ProbedDie, prober: Prober, touching: Callable[[], object]) -> None:
-    """Lower the needles onto the pads; if that fails, they are lifted again before the error is raised.
+class Needles:
+    """The needles of a probed die (`instruments.touches.Footing`), landed in the state of landing of its bench.
 
     Args:
-        touching: called before the needles move, to count the touch; they stay up if it raises.
-
-    Raises:
-        ContactError: the chuck stopped below contact; other errors are those of bench and prober.
+        die: idled and verified off before every motion, on ground if the bench file has chosen it.
     """
-    die.land()
-    touching()
-    try:
-        prober.contact()
-    except BaseException:
-        lift(die, prober)
-        raise
 
+    def __init__(self, die: ProbedDie) -> None:
+        self._die, self.quota = die, die.bench.contact
 
-def lift(die: ProbedDie, prober: Prober) -> None:
-    """Lift the needles off the pads, in the state of landing: outputs verified off, on ground if chosen."""
-    die.land()
-    prober.separate()
+    def land(self) -> None:
+        """Make the bench ready for needles to touch or lift."""
+        self._die.land()
 
-
-def touch_down(
-    die: ProbedDie,
-    prober: Prober,
-    touches: int = 0,
-    *,
-    retouching: Callable[[], None] = lambda: None,
-    touching: Callable[[], object] = lambda: None,
-) -> Touchdown:
-    """Lower the needles until every structure conducts; on failure the bench is safe, separated, and ContactError.
-
-    Contact is judged by the structures alone: a compensated chuck stands off its contact height, and after a chuck
-    stopped short the structures do not conduct.
-
-    Args:
-        die: idled and verified off before every motion.
-        touches: touches that this die has had before.
-        retouching: called before every touch but the first.
-        touching: called before every touch, to count it; the needles stay up if it raises.
-    """
-    contact = die.bench.contact
-    failures: list[str] = []
-    for number in range(contact.retouches + 1):
-        try:
-            if not prober.in_contact():
-                if touches >= contact.touches_per_die:
-                    failures.append(f"its quota of {contact.touches_per_die} touches is used up")
-                    break
-                if number:
-                    retouching()
-                touches += 1
-                lower(die, prober, touching)
-            return Touchdown(touches, check_first_contact(die))
-        except ContactError as error:
-            failures.append(str(error))
-        lift(die, prober)
-    raise ContactError(f"the die is given up after {touches} touches: {'; '.join(failures)}")
+    def check_contact(self) -> dict[tuple[str, str], Ohm]:
+        """Return the resistances of `check_first_contact`."""
+        return check_first_contact(self._die)
 
 
 def ohms(value: Ohm) -> str:

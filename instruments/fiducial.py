@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from instruments.bench import Bench, Contact
 from instruments.board_bench import AnyBench
-from instruments.contact import lift, lower, ohms
+from instruments.contact import Needles, ohms
 from instruments.drivers import has_prober
 from instruments.probed_die import ProbedDie
+from instruments.touches import lift, lower
 from labctl.core.errors import BenchError, ContactError
 from labctl.core.fiducial import Fiducial, Spot
 from labctl.core.prober import Prober
@@ -89,7 +90,7 @@ def prove(
             quota = contact.touches_per_die - (touches or {}).get(fiducial.at, 0)
             results.append(_visit(die, prober, fiducial, min(contact.retouches + 1, quota), touching))
     finally:
-        lift(die, prober)
+        lift(Needles(die), prober)
         die.idle()
     misfits = [f"at x{r.at[0]}y{r.at[1]} {r.misfit}" for r in results if r.misfit]
     if not misfits:
@@ -114,13 +115,13 @@ def _visit(
         prober.step(*fiducial.at)
         done += 1
         try:
-            lower(die, prober, lambda: touching(fiducial.at))
+            lower(Needles(die), prober, lambda: touching(fiducial.at))
             resistance = {pair: die.continuity(*pair) for pair in _pairs(die.bench, fiducial)}
         except ContactError:  # the chuck stopped short, and the needles are up again: nothing conducts
             if done < most:
                 continue
             raise
-        lift(die, prober)
+        lift(Needles(die), prober)
         highest = contact.resistance if fiducial.resistance is None else max(contact.resistance, fiducial.resistance[1])
         conducts = any(r <= highest for r in resistance.values())
         if conducts or fiducial.open or done >= most:

@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from instruments.bench import Bench
-from instruments.contact import check_contact, check_first_contact, lift, touch_down
+from instruments.contact import Needles, check_contact, check_first_contact
 from instruments.fiducial import FiducialResult, prove
 from instruments.open_bench import OpenBench
 from instruments.probed_die import ProbedDie
+from instruments.touches import lift, touch_down
 from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError, LabError, LeftUnverified
@@ -102,7 +103,7 @@ class OnBench:
                 say(State.CONTACT_CHECK)
 
             before, touching = self._touches(subject), partial(self._touching, subject)
-            touched = touch_down(die, opened.prober, before, retouching=again, touching=touching)
+            touched = touch_down(Needles(die), opened.prober, before, retouching=again, touching=touching)
             record |= {
                 "place": [place.col, place.row],
                 "touches": touched.touches,
@@ -160,7 +161,7 @@ class OnBench:
         """Switch the outputs off, verified, and lift the needles as the bench file says."""
         self.opened.off()
         if self.opened.prober is not None:
-            lift(self.opened.die, self.opened.prober)
+            lift(Needles(self.opened.die), self.opened.prober)
 
     def __enter__(self) -> Self:
         return self

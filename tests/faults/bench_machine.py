@@ -19,9 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from instruments.bench import Bench
 from instruments.bench_state import OUTPUTS_OFF, Contact, State
-from instruments.contact import lift, touch_down
+from instruments.contact import Needles
 from instruments.emergency import make_safe
 from instruments.open_bench import open_bench
+from instruments.touches import lift, touch_down
 from labctl.core.bias import Bias
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError, SwitchedOff
 from labctl.core.operations import Pulse, Sense
@@ -264,7 +265,7 @@ class BenchMachine(RuleBasedStateMachine):
     def touch(self):
         """Put the needles down, or leave them there, and prove contact."""
         was_down, refusal = self.down, SwitchedOff if self.latched else None
-        if self.do(lambda: touch_down(self.opened.die, self.opened.prober), refusal):
+        if self.do(lambda: touch_down(Needles(self.opened.die), self.opened.prober), refusal):
             self.believes(State.ROUTED, Contact.BIASED)
             assert self.down or not self.certain
         elif not was_down:
@@ -274,7 +275,7 @@ class BenchMachine(RuleBasedStateMachine):
     @rule()
     def lift(self):
         """Lift the needles off pads that are off and on ground: done from every state."""
-        if self.do(lambda: lift(self.opened.die, self.opened.prober)):
+        if self.do(lambda: lift(Needles(self.opened.die), self.opened.prober)):
             self.believes(State.GROUNDED)
 
     # -- faults, and who repairs them

@@ -16,7 +16,7 @@ from instruments import probed_die, routing
 from instruments.assignment import OPEN, Reach
 from instruments.bench import Bench
 from instruments.bench_state import Contact, IllegalTransition, State
-from instruments.contact import check_contact, check_first_contact, check_time, lift, touch_down
+from instruments.contact import Needles, check_contact, check_first_contact, check_time
 from instruments.drivers import visa
 from instruments.emergency import make_safe
 from instruments.entry import Address
@@ -26,6 +26,7 @@ from instruments.open_bench import open_bench, planned_die
 from instruments.reading_math import subtract_leads
 from instruments.sentio_reply import NeedlesDown
 from instruments.step_sequence import ChannelStep
+from instruments.touches import lift, touch_down
 from instruments.transport import BytesTransport
 from instruments.tsp import number
 from labctl.core.bias import Bias, Geometry, Nominal
@@ -952,12 +953,12 @@ def test_needles_touch_and_leave_pads_on_ground_with_every_output_off(landing, c
     seen = watch_needles(twin)
     twin.die.idle()
     if conducts:
-        touch_down(twin.die, twin.open.prober)
+        touch_down(Needles(twin.die), twin.open.prober)
         twin.die.sense(read([1], [2]))
-        lift(twin.die, twin.open.prober)
+        lift(Needles(twin.die), twin.open.prober)
     else:
         with pytest.raises(ContactError):
-            touch_down(twin.die, twin.open.prober)
+            touch_down(Needles(twin.die), twin.open.prober)
     assert seen == [(down, columns, False) for _ in range(1 if conducts else 2) for down in (True, False)]
     assert twin.clean()
 
@@ -966,7 +967,7 @@ def test_without_a_ground_row_pads_are_landed_on_as_they_are():
     twin = Twin(bench(wiring__ground=None), in_contact=False)
     seen = watch_needles(twin)
     twin.die.idle()
-    touch_down(twin.die, twin.open.prober)
+    touch_down(Needles(twin.die), twin.open.prober)
     assert seen == [(True, set(), False)]
 
 
@@ -981,7 +982,7 @@ def test_a_pad_that_is_not_on_ground_keeps_needles_where_they_are():
     twin.die.idle()
     twin.instruments["matrix"].fault = lambda line: Fault.DEAF if b"channel.close" in line else Fault.NONE
     with pytest.raises(InstrumentError, match="closed should be"):
-        touch_down(twin.die, twin.open.prober)
+        touch_down(Needles(twin.die), twin.open.prober)
     assert not twin.world.in_contact
     assert twin.instruments["prober"].state.touches == 0
 
@@ -1000,9 +1001,9 @@ def test_the_first_voltage_after_a_touch_is_that_of_the_contact_check(structures
     twin = Twin(bench(contact__structures=structures), in_contact=False)
     twin.die.idle()
     for turn in range(2):
-        touch_down(twin.die, twin.open.prober)
+        touch_down(Needles(twin.die), twin.open.prober)
         twin.die.pulse(Pulse(half_select([1], [2], 0.5), 1e-3, read([1], [2])))
-        lift(twin.die, twin.open.prober)
+        lift(Needles(twin.die), twin.open.prober)
         assert len(twin.world.ledger.first_bias) == turn + 1
     assert twin.world.ledger.first_bias == pytest.approx([15e-3] * 2)
     assert twin.world.ledger.peak_cell_voltage == pytest.approx(0.5)
@@ -1015,11 +1016,11 @@ def test_a_compensated_station_is_judged_by_what_conducts(offset):
     state.compensation = offset
     twin.die.land()
     prober.step(0, 0)
-    assert touch_down(twin.die, prober).touches == 1
+    assert touch_down(Needles(twin.die), prober).touches == 1
     assert twin.world.in_contact
     assert prober.in_contact()
     assert prober.at_contact_height() == (offset == 20), "up to the overtravel ceiling nothing is strange"
-    lift(twin.die, prober)
+    lift(Needles(twin.die), prober)
     assert not twin.world.in_contact
     assert state.touches == 1
     assert twin.clean()
@@ -1032,7 +1033,7 @@ def test_a_contact_that_stops_short_is_no_contact_and_leaves_the_needles_up(shor
     sentio.state.short = short
     twin.die.idle()
     with pytest.raises(ContactError, match=f"given up after 2 touches: .*{words}"):
-        touch_down(twin.die, twin.open.prober)
+        touch_down(Needles(twin.die), twin.open.prober)
     assert (sentio.level, sentio.state.touches) == ("separation", 2)
     assert twin.open.prober.separated()
 
@@ -1040,9 +1041,9 @@ def test_a_contact_that_stops_short_is_no_contact_and_leaves_the_needles_up(shor
 def test_needles_that_do_not_lift_are_told_and_no_step_follows():
     twin = Twin(in_contact=False)
     twin.die.idle()
-    touch_down(twin.die, twin.open.prober)
+    touch_down(Needles(twin.die), twin.open.prober)
     twin.instruments["prober"].state.stuck_in_contact = True
-    for move in (lambda: lift(twin.die, twin.open.prober), lambda: twin.open.prober.step(1, 0)):
+    for move in (lambda: lift(Needles(twin.die), twin.open.prober), lambda: twin.open.prober.step(1, 0)):
         with pytest.raises(NeedlesDown, match="did not separate"):
             move()
     assert twin.world.in_contact
@@ -1064,7 +1065,7 @@ def test_a_step_that_sentio_only_says_is_refused(stuck, words):
 def test_no_line_floats_between_routes_where_the_bench_says_so():
     twin = Twin(bench(outputs__between_routes="grounded"), in_contact=False)
     twin.die.idle()
-    touch_down(twin.die, twin.open.prober)
+    touch_down(Needles(twin.die), twin.open.prober)
     every = {f"matrix.{column}" for (column,) in bench().wiring.pads.values()}
     held, switch = [], twin.world.switch
 
@@ -1081,14 +1082,14 @@ def test_no_line_floats_between_routes_where_the_bench_says_so():
     np.testing.assert_allclose(twin.die.pulse(pulse).current, simulated().pulse(pulse).current, rtol=1e-6)
     assert len(held) > begin + 6
     assert all(first <= columns <= every for columns in held[begin:])
-    lift(twin.die, twin.open.prober)
+    lift(Needles(twin.die), twin.open.prober)
     assert twin.clean()
 
 
 def test_contact_is_checked_at_millivolts_and_a_touch_is_counted():
     twin = Twin(in_contact=False)
     twin.die.idle()
-    touchdown = touch_down(twin.die, twin.open.prober, touches=1)
+    touchdown = touch_down(Needles(twin.die), twin.open.prober, touches=1)
     assert touchdown.touches == 2
     alone = read([0], [0], volts=15e-3)
     floating = np.ones((1, M + N), np.bool_)
@@ -1104,10 +1105,10 @@ def test_without_contact_the_needles_retouch_within_the_quota_and_then_give_up()
     twin = Twin(load=simulated(defects={"open": 1.0}), in_contact=False)
     twin.die.idle()
     with pytest.raises(ContactError, match=r"given up after 2 touches: no contact: r00-c00 open"):
-        touch_down(twin.die, twin.open.prober)
+        touch_down(Needles(twin.die), twin.open.prober)
     assert twin.instruments["prober"].state.touches == 2
     with pytest.raises(ContactError, match="quota of 3 touches is used up"):
-        touch_down(twin.die, twin.open.prober, touches=3)
+        touch_down(Needles(twin.die), twin.open.prober, touches=3)
     assert twin.instruments["prober"].state.touches == 2
     assert twin.open.prober.separated()
     assert twin.clean()
@@ -1127,7 +1128,7 @@ def test_swapped_sources_are_found_before_the_first_die_is_measured(stands, requ
     twin = Swapped(in_contact=False)
     twin.die.idle()
     with pytest.raises(InstrumentError, match=r"no current flows from smu.\.smu. to .*: smu1 and smu2 are swapped"):
-        touch_down(twin.die, twin.open.prober)
+        touch_down(Needles(twin.die), twin.open.prober)
     assert twin.world.ledger.peak_cell_voltage <= 20e-3
     twin.die.idle()
     assert twin.clean()

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from instruments.bench import Bench
-from instruments.contact import lift, touch_down
+from instruments.contact import Needles
 from instruments.emergency import isolate, make_safe
 from instruments.keithley2600b import DRIVER
 from instruments.open_bench import open_bench, planned_die
+from instruments.touches import lift, touch_down
 from labctl.core.bias import Geometry
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.operations import Pulse, Sense, WritePlan
@@ -387,11 +388,11 @@ def test_wired_needles_on_a_prober_touch_and_lift_with_the_output_off():
     for (x, _, _), die in dies.items():
         opened.die.land()
         opened.prober.step(x, 0)
-        assert touch_down(opened.die, opened.prober).resistance["r00", "c00"] < 50e3
+        assert touch_down(Needles(opened.die), opened.prober).resistance["r00", "c00"] < 50e3
         opened.die.pulse(Pulse(write(die.geometry, np.array([True])).scaled(V_WRITE), WIDTH))
         with pytest.raises(InstrumentError, match="NOT verified off"):
             opened.prober.separate()
-        lift(opened.die, opened.prober)
+        lift(Needles(opened.die), opened.prober)
         assert die.truth()["state"].all()
     assert touches == [(down, 0) for _ in dies for down in (True, False)]
     assert twin.ledger.first_bias == pytest.approx([15e-3] * 2)
@@ -403,11 +404,11 @@ def test_wired_needles_moved_by_hand_are_a_bench():
     _, dies, twin, opened, asked = probing({"driver": "manual_prober"})
     opened.die.land()
     opened.prober.step(0, 0)
-    touch_down(opened.die, opened.prober)
+    touch_down(Needles(opened.die), opened.prober)
     (die,) = dies.values()
     current = opened.die.sense(read(die.geometry)).current
     np.testing.assert_allclose(current, die.sense(read(die.geometry)).current, rtol=1e-5)
-    lift(opened.die, opened.prober)
+    lift(Needles(opened.die), opened.prober)
     assert len(asked) >= 2
     assert not twin.world.closed
     opened.close()
