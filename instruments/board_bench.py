@@ -1,22 +1,24 @@
-"""The bench file of a board: the board, its limits, and nothing to be wired."""
+"""The bench file of a board: the board, its limits, perhaps a prober, and nothing to be wired."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from instruments.bench import Bench, BenchLimits, TwinSettings
 from instruments.entry import Entry
 from labctl.core.bias import Geometry
+from labctl.core.driver import DriverKind
 from labctl.core.errors import BenchError
 from labctl.core.limits import Limits
 from labctl.core.model import Line, Model
 from labctl.core.plugins import BODIES
+from labctl.core.units import Ratio, Volt
 
-BOARD = "board"
-"""Name of the board among the instruments of its bench."""
+BOARD, PROBER = "board", "prober"
+"""Names of the board and of its prober among the instruments of the bench."""
 
 
 class Exchange(StrEnum):
@@ -32,6 +34,20 @@ class BoardEntry(Entry):
     group: ClassVar[str] = BODIES
 
 
+class BoardContact(Model):
+    """How needles between a board and its die are proved to touch: every line at a harmless voltage, by the board."""
+
+    voltage: Volt = Field(default=15e-3, ge=1e-3, le=15e-3, description="the first voltage on a die after a touch")
+    least: Ratio = Field(
+        default=0.25,
+        gt=0,
+        le=1,
+        description="[?] least conductance of a line that touches, in that of its cells in AP; some may be open",
+    )
+    retouches: int = Field(default=2, ge=0, description="[?] new touches after a failed check")
+    touches_per_die: int = Field(default=6, ge=1, description="[?] quota over the die's life: needles wear pads")
+
+
 class BoardBench(Model):
     """One bench file that names a body in place of instruments and wiring."""
 
@@ -41,6 +57,10 @@ class BoardBench(Model):
         default=Exchange.NONE,
         description="how the next die comes onto the board: none, or by hand, by a person who is asked for each",
     )
+    prober: Entry | None = Field(
+        default=None, description="puts the needles at which the board's lines end on dies; without it a die is there"
+    )
+    contact: BoardContact = Field(default=BoardContact(), description="how a touch is proved, on a bench with a prober")
     limits: BenchLimits
     programming: Literal["host", "instrument"] = Field(
         default="host",
@@ -52,18 +72,32 @@ class BoardBench(Model):
     )
     twin: TwinSettings = TwinSettings()
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.prober is None:
+            if "contact" in self.model_fields_set:
+                raise ValueError("found 'contact' and no 'prober': nothing touches; expected both or neither")
+            return self
+        if self.prober.kind not in (DriverKind.PROBER, None):
+            raise ValueError(f"found a {self.prober.kind}, '{self.prober.driver}', as 'prober'; expected a prober")
+        if self.exchange is Exchange.BY_HAND:
+            raise ValueError("found 'exchange: by hand' and a 'prober'; expected one way to the next die")
+        if self.body.resource is not None and self.body.resource == self.prober.resource:
+            raise ValueError(f"found {self.body.resource} for the board and its prober; expected an address for each")
+        return self
+
     @property
     def instruments(self) -> dict[str, Entry]:
-        """The board, as an instrument that is locked, latched, checked and made safe."""
-        return {BOARD: self.body}
+        """The board and its prober, as instruments that are locked, latched, checked and made safe."""
+        return {BOARD: self.body} | ({} if self.prober is None else {PROBER: self.prober})
 
     def place(self, name: str) -> tuple[str, ...]:
-        """Return the keys of the board in the file."""
-        return ("body",)
+        """Return the keys of an instrument in the file."""
+        return ("body",) if name == BOARD else (name,)
 
     def with_entries(self, entries: Mapping[str, Entry]) -> Self:
-        """Return the bench with another entry of its board."""
-        return self.model_copy(update={"body": entries[BOARD]})
+        """Return the bench with other entries of its instruments."""
+        return self.model_copy(update={"body": entries[BOARD], "prober": entries.get(PROBER)})
 
     @property
     def inside(self) -> bool:
@@ -75,8 +109,9 @@ class BoardBench(Model):
         """The wiring in operator words."""
         shape = self.geometry()
         kernels = f"{shape.kernels} kernel{'s' * (shape.kernels > 1)}"
-        by_hand = ", dies are exchanged by hand" if self.exchange is Exchange.BY_HAND else ""
-        return f"a board of {kernels} of {shape.n_rows} x {shape.n_cols}; nothing is wired{by_hand}"
+        next_die = ", dies are exchanged by hand" if self.exchange is Exchange.BY_HAND else ""
+        next_die = ", its lines end at the needles of a prober" if self.prober is not None else next_die
+        return f"a board of {kernels} of {shape.n_rows} x {shape.n_cols}; nothing is wired{next_die}"
 
     @property
     def bounds(self) -> Limits:

@@ -4,7 +4,7 @@ Everything about a driver that is known without a connection is in its declarati
 made when the bench is connected, and not to plan.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,8 +13,8 @@ from instruments.board_bench import AnyBench, BoardBench, Exchange
 from instruments.entry import Entry
 from instruments.manual_prober import Ask
 from instruments.third_party import ThirdPartyDriver
-from instruments.transport import Log
-from labctl.core.driver import DriverKind, Wire
+from instruments.transport import CHECK, Log
+from labctl.core.driver import DriverKind, Warns, Wire
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.pulse_source import PulseCapabilities
 from labctl.core.source import SourceCapabilities
@@ -58,6 +58,26 @@ def driver_of(name: str, entry: Entry, connect: Connect, ask: Ask | None) -> Any
     elif transport is not None:
         make = partial(make, transport)
     return ThirdPartyDriver(name, entry.driver, make, transport) if entry.foreign else make()
+
+
+def close_all(parts: Iterable[Any]) -> None:
+    """Close drivers; every one is tried, InstrumentError with all errors."""
+    failed: list[str] = []
+    for part in parts:
+        try:
+            part.close()
+        except BaseException as error:
+            text = str(error)
+            reason = text or f"it was interrupted by {type(error).__name__}; {CHECK}"
+            failed.append(text if text.startswith(part.name) else f"{part.name}: closing its connection: {reason}")
+    if failed:
+        raise InstrumentError("; ".join(failed))
+
+
+def warnings_of(parts: Iterable[Any]) -> list[str]:
+    """Return what instruments have warned of since the last call."""
+    warned = ((part.name, part.warnings() if isinstance(part, Warns) else []) for part in parts)
+    return [f"{name}: {text}" for name, texts in warned for text in texts]
 
 
 def has_prober(bench: AnyBench) -> bool:

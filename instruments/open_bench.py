@@ -15,15 +15,14 @@ from typing import Any, Self, cast
 from instruments.at_rest import refuse_outputs_on
 from instruments.bench import Bench
 from instruments.calibration import calibration_text
-from instruments.drivers import Connect, Planned, driver_of, visa
+from instruments.drivers import Connect, Planned, close_all, driver_of, visa, warnings_of
 from instruments.entry import Entry
 from instruments.interfaces import has_method, lacking
 from instruments.manual_prober import Ask
 from instruments.probed_die import ProbedDie
 from instruments.serials import require_serials
-from instruments.transport import CHECK
 from labctl.core.bias import Nominal
-from labctl.core.driver import DriverKind, Warns, Wire
+from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.plugins import BODIES, find
 from labctl.core.prober import Prober
@@ -86,8 +85,7 @@ class OpenBench:
 
     def warnings(self) -> list[str]:
         """Return what its instruments have warned of since the last call."""
-        warned = ((part.name, part.warnings() if isinstance(part, Warns) else []) for part in self.parts)
-        return [f"{name}: {text}" for name, texts in warned for text in texts]
+        return warnings_of(self.parts)
 
     def off(self) -> None:
         """Make the bench safe, verified: 0 V, relays open, outputs off. The needles stay where they are."""
@@ -98,16 +96,7 @@ class OpenBench:
 
         Every one is tried; InstrumentError with all errors.
         """
-        failed: list[str] = []
-        for part in self.parts:
-            try:
-                part.close()
-            except BaseException as error:
-                text = str(error)
-                reason = text or f"it was interrupted by {type(error).__name__}; {CHECK}"
-                failed.append(text if text.startswith(part.name) else f"{part.name}: closing its connection: {reason}")
-        if failed:
-            raise InstrumentError("; ".join(failed))
+        close_all(self.parts)
 
     def __enter__(self) -> Self:
         return self

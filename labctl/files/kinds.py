@@ -36,7 +36,7 @@ KINDS = (
     ),
     _kind(
         "a bench file",
-        "instruments wiring outputs settling reads contact timing body version ledger twin programming exchange",
+        "instruments wiring outputs settling reads contact timing body version ledger twin programming exchange prober",
         "name limits",
     ),
     _kind("a die file", "geometry junction polarity simulation", "name"),

@@ -113,14 +113,16 @@ def on_bench(
     first, body = subjects[0].description, ByHand if by_hand else OnBench
     if isinstance(bench, BoardBench):
         if sim is None:
-            opened_board = open_board(bench, connect=through(visa(log)), permit=permit(bench))
-            return OnBoard(opened_board, None, type_in=type_in, by_hand=by_hand)
-        twin = twin or twin_of(bench, subjects, sim, others=others)
+            touched = None if ledger is None or bench.prober is None else _open_ledger(ledger)
+            with _closed_on_error(touched):
+                opened_board = open_board(bench, connect=through(visa(log)), ask=ask, permit=permit(bench))
+            return OnBoard(opened_board, None, type_in=type_in, by_hand=by_hand, ledger=touched)
+        twin = twin or twin_of(bench, subjects, sim, by_hand=by_hand, others=others, visited=visited)
         return _on_twin_of_board(bench, twin, through, by_hand)
     if sim is None:
         require_told_apart(bench, planned_die(bench, first.nominal))
         stress_ledger = None if ledger is None else _open_ledger(ledger)
-        try:
+        with _closed_on_error(stress_ledger):
             opened = open_bench(
                 bench,
                 first.nominal,
@@ -129,10 +131,6 @@ def on_bench(
                 ask=ask,
                 permit=permit(bench),
             )
-        except BaseException:
-            if stress_ledger is not None:
-                stress_ledger.close()
-            raise
         return body(bench, opened, None, stress_ledger)
     if twin is None:
         twin = twin_of(bench, subjects, sim, by_hand=by_hand, others=others, visited=visited)
@@ -151,6 +149,17 @@ def on_bench(
     return body(with_stand_ins(bench), opened, twin)
 
 
+@contextmanager
+def _closed_on_error(ledger: StressLedger | None) -> Iterator[None]:
+    """Close a ledger if the block raises."""
+    try:
+        yield
+    except BaseException:
+        if ledger is not None:
+            ledger.close()
+        raise
+
+
 def on_replies(bench: AnyBench, subject: Site, connect: Connect, *, simulated: bool) -> OnBench | OnBoard:
     """Connect by hand to a bench whose instruments are recorded replies; no latch is read and no time passes.
 
@@ -159,7 +168,7 @@ def on_replies(bench: AnyBench, subject: Site, connect: Connect, *, simulated: b
     """
     bench, first = with_stand_ins(bench) if simulated else bench, subject.description
     if isinstance(bench, BoardBench):
-        return OnBoard(open_board(bench, connect=connect), None, by_hand=True)
+        return OnBoard(open_board(bench, connect=connect, ask=lambda text: True), None, by_hand=True)
     opened = open_bench(
         bench,
         first.nominal,
@@ -173,8 +182,10 @@ def on_replies(bench: AnyBench, subject: Site, connect: Connect, *, simulated: b
 
 def _on_twin_of_board(bench: BoardBench, twin: AnyTwin, through: Through, by_hand: bool) -> OnBoard:
     """Connect to the twin of a board; the twin is closed if that fails."""
+    stands_in = with_stand_ins(bench)
     try:
-        return OnBoard(open_board(bench, connect=through(twin.connect)), twin, by_hand=by_hand)
+        opened = open_board(stands_in, connect=through(twin.connect), ask=lambda text: True)
+        return OnBoard(opened, twin, by_hand=by_hand)
     except BaseException:
         twin.close()
         raise

@@ -1,27 +1,36 @@
-"""A die on a board: nothing moves, the board is told which die it has, and left with every line off.
+"""A die on a board: the board is told which die it has, and left with every line off.
 
 Where dies are exchanged by hand, a person is asked for each, and what the die is called, read by the board, typed or
 scanned, has to be the name that the run has for it. Meanwhile every line is off, and a board that can release its die
 (`Releasing`) gives it no power; another one, such as an ArC TWO, stays powered with its lines at ground.
+
+Where the lines of the board end at the needles of a prober, dies are approached as on a bench of sources: needles move
+while the board is off, and a die is used when the board has read that every line touches. What a die says of itself is
+compared then.
 """
 
 import math
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from instruments.board_bench import Exchange
+from instruments.board_needles import BoardNeedles
 from instruments.manual_prober import TypeIn
 from instruments.open_board import OpenBoard
+from instruments.touches import lift, touch_down
 from labctl.core.board import Identifying, Releasing
 from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.die_state import State
 from labctl.core.errors import ContactError, LabError, LeftUnverified
+from labctl.core.prober import Compensated, Prober
 from labctl.core.rebuild import Rebuild
 from labctl.core.site import Site
 from labctl.core.units import Second
 from labctl.station.bench_session import AnyTwin
 from labctl.station.simulated import VISIT
+from labctl.storage.stress_ledger import StressLedger
 
 PATIENCE: Second = 300.0
 """Longest time in which a board takes another die."""
@@ -35,7 +44,8 @@ class OnBoard:
     Args:
         twin: None for the real board.
         type_in: has a person type or scan what a die is called; unused on a twin, which exchanges dies by itself.
-        by_hand: the die that is on the board is used, and none is asked for.
+        by_hand: the die that is on the board is used, none is asked for, and nothing moves.
+        ledger: counts every touch over the lives of dies; None for simulated dies, and without a prober.
     """
 
     def __init__(
@@ -45,8 +55,10 @@ class OnBoard:
         *,
         type_in: TypeIn = lambda question: "",
         by_hand: bool = False,
+        ledger: StressLedger | None = None,
     ) -> None:
         self.opened, self.twin, self._type_in = opened, twin, type_in
+        self._by_hand, self._ledger = by_hand, ledger
         self.anew = twin is not None
         """Whether the next die is as it was made, as the die of a new twin is."""
         self._exchanged = opened.bench.exchange is Exchange.BY_HAND and not by_hand
@@ -60,15 +72,17 @@ class OnBoard:
 
     @property
     def patience(self) -> Second:
-        """Longest time of an approach, s; infinite where a person exchanges dies."""
-        return math.inf if self._exchanged and self.twin is None else PATIENCE
+        """Longest time of an approach, s; infinite where a person exchanges dies or moves the needles."""
+        asks = self._exchanged and self.twin is None
+        return math.inf if asks or getattr(self.opened.prober, "by_hand", False) else PATIENCE
 
     def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
         """Return the die of the board as `subject`.
 
         Raises:
             BenchError: it is of another shape.
-            ContactError: a person was asked for it, and another one, or none, was put on the board.
+            ContactError: a person was asked for it, and another one, or none, was put on the board; or a line does not
+                touch after the touches that are allowed, or another die is under the needles.
         """
         description = subject.description
         self.opened.bench.fits(description.shape)
@@ -78,10 +92,57 @@ class OnBoard:
             say(State.MOVING)
             record["die_id"] = self._exchange(subject)
         die = opened.turn_to(description.nominal, description.polarity)
+        ready = ReadyDie(die, record, warnings=opened.warnings)
+        if opened.prober is not None and opened.needles is not None:
+            prober, needles = opened.prober, opened.needles
+            if self._by_hand:
+                proved = under_needles(prober, needles, record)
+            else:
+                proved = self._touch(subject, prober, needles, record, say)
+            ready = replace(ready, prove=needles.check_contact if proved else None)
         if self.twin is None:
-            return ReadyDie(die, record)
+            return ready
         twin, spot, first = self.twin, subject.spot, subject.visit << VISIT
-        return ReadyDie(die, record, partial(twin.truth, spot), lambda number: twin.seek(spot, first + number))
+        return replace(ready, truth=partial(twin.truth, spot), seek=lambda number: twin.seek(spot, first + number))
+
+    def _touch(self, subject: Site, prober: Prober, needles: BoardNeedles, record: dict[str, Any], say: Say) -> bool:
+        """Bring `subject` under the needles and make contact; write down how. Return that contact is proved.
+
+        Raises:
+            ContactError: a line does not touch after the touches that are allowed, or it is another die.
+        """
+        say(State.MOVING)
+        spot = () if subject.subsite is None else (subject.subsite,)
+        needles.land()
+        place = prober.step(*subject.at, *spot)
+        say(State.CONTACT_CHECK)
+
+        def again() -> None:
+            say(State.RETOUCH)
+            say(State.CONTACT_CHECK)
+
+        ledger, key = self._ledger, (subject.wafer, subject.serial, self.opened.bench.name)
+        touched = touch_down(
+            needles,
+            prober,
+            0 if ledger is None else ledger.touches(*key),
+            retouching=again,
+            touching=lambda: None if ledger is None else ledger.touch(*key),
+        )
+        record |= {
+            "place": [place.col, place.row],
+            "touches": touched.touches,
+            "contact_resistance": dict(touched.resistance),
+        }
+        if isinstance(board := self.opened.board, Identifying):
+            met = board.die_id()
+            if met != subject.serial:
+                raise ContactError(
+                    f"{prober.name}: die {subject.serial} was to be under the needles, and it says it is '{met}'; look "
+                    "whether the map lies where the prober has it"
+                )
+            record["die_id"] = {"name": met, "by": "read by the board"}
+        return True
 
     def _exchange(self, subject: Site) -> dict[str, str]:
         """Have `subject` put on the board, unless it is there; return what it is called, and how that is known."""
@@ -112,8 +173,11 @@ class OnBoard:
         raise ContactError(f"die {name} was asked for, and {wrong}")
 
     def leave(self) -> None:
-        """Switch every line off, verified."""
-        self.opened.off()
+        """Switch every line off, verified, and lift the needles, by hand not."""
+        opened = self.opened
+        opened.off()
+        if opened.prober is not None and opened.needles is not None and not self._by_hand:
+            lift(opened.needles, opened.prober)
 
     def __enter__(self) -> Self:
         return self
@@ -126,8 +190,37 @@ class OnBoard:
         except LabError as unsafe:
             raise LeftUnverified(f"the board is left as it is, and was not verified safe: {unsafe}") from unsafe
         finally:
+            if self._ledger is not None:
+                self._ledger.close()
             if self.twin is not None:
                 self.twin.close()
+
+
+def under_needles(prober: Prober, needles: BoardNeedles, record: dict[str, Any]) -> bool:
+    """Check the contact of the die that is under the needles, which do not move; write it down.
+
+    If the chuck is at contact height, lines that do not touch are only recorded; off contact height, as on a
+    compensated station, they mean that there is no contact.
+
+    Returns:
+        whether every line touches.
+
+    Raises:
+        ContactError: the needles are up, or do not touch off contact height.
+    """
+    if not prober.in_contact():
+        raise ContactError(
+            f"{prober.name}: the needles are not in contact. By hand nothing moves; put them down, then try again"
+        )
+    record["by_hand"] = True
+    try:
+        record["contact_resistance"] = dict(needles.check_contact())
+    except ContactError as error:
+        if isinstance(prober, Compensated) and not prober.at_contact_height():
+            raise
+        record["no_contact"] = str(error)
+        return False
+    return True
 
 
 def _question(met: str, name: str, reads: bool) -> str:

@@ -21,7 +21,7 @@ def rehearsed(spec: "RunSpec") -> "tuple[RunSpec, list[DiePlan]]":
         if s.alike not in alike:
             stages = [stage.for_die(s.name) for stage in spec.stages]
             die = predictor(spec, s)
-            alike[s.alike] = plan.rehearse(s.name, die, spec.limits, stages, _proof(die), _places(spec, s.name))
+            alike[s.alike] = plan.rehearse(s.name, die, spec.limits, stages, _proof(spec, die), _places(spec, s.name))
         plans.append(plan.DiePlan(s.name, alike[s.alike].stages))
     _refuse_what_is_never_begun(spec, plans)
     return spec, [*plans, *visits(spec)]
@@ -57,16 +57,20 @@ def visits(spec: "RunSpec") -> "list[DiePlan]":
     if (die := spec.golden) is None or spec.batch.golden is None:
         return []
     predicted = predictor(spec, die)
-    visit = plan.rehearse(die.name, predicted, spec.limits, spec.visit, _proof(predicted))
+    visit = plan.rehearse(die.name, predicted, spec.limits, spec.visit, _proof(spec, predicted))
     number = 1 + math.ceil(len(spec.subjects) / spec.batch.golden.every)
     return [plan.DiePlan(f"{die.name}@{k + 1}", visit.stages) for k in range(number)]
 
 
-def _proof(die: "Die") -> "Second":
+def _proof(spec: "RunSpec", die: "Die") -> "Second":
     """Return the predicted time in which contact is proved at the end of a stage, s; none where nothing touches."""
+    from instruments.board_bench import BoardBench
+    from instruments.board_contact import contact_time
     from instruments.contact import check_time
     from instruments.probed_die import ProbedDie
 
+    if isinstance(spec.bench, BoardBench):
+        return contact_time(spec.bench, die) if spec.bench.prober is not None else 0.0
     return check_time(die) if isinstance(die, ProbedDie) else 0.0
 
 

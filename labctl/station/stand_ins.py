@@ -9,7 +9,7 @@ from typing import Any, overload
 from pydantic import ValidationError
 
 from instruments.bench import Bench
-from instruments.board_bench import AnyBench
+from instruments.board_bench import BOARD, AnyBench, BoardBench
 from instruments.entry import Entry
 from instruments.generic_source import GenericSourceOptions
 from labctl.core.driver import DriverKind, Wire
@@ -56,18 +56,22 @@ def twin_text(bench: AnyBench, sim: str) -> str:
 @overload
 def with_stand_ins(bench: Bench) -> Bench: ...
 @overload
+def with_stand_ins(bench: BoardBench) -> BoardBench: ...
+@overload
 def with_stand_ins(bench: AnyBench) -> AnyBench: ...
 def with_stand_ins(bench: AnyBench) -> AnyBench:
     """Return the bench of a twin: generic instruments where drivers name no emulator, all else as in `bench`.
 
     Emulated instruments have serial numbers of their own, so none is pinned.
-    A board is left as it is: the twin puts a simulated die in its place.
+    A board is left as it is: the twin puts a simulated die in its place; its prober may be a generic one.
 
     Raises:
         BenchError: the capabilities that a driver declares are none of a source; or it is a pulse source.
     """
     if not isinstance(bench, Bench):
-        return bench.model_copy(update={"body": bench.body.model_copy(update={"serial": None})})
+        entries = {name: entry.model_copy(update={"serial": None}) for name, entry in bench.instruments.items()}
+        generic = {name: _generic(name, entries[name]) for name in stand_ins(bench) if name != BOARD}
+        return bench.with_entries({**entries, **generic})
     pinned = {name: entry for name, entry in bench.instruments.items() if entry.serial is not None}
     replaced = {name: entry.model_copy(update={"serial": None}) for name, entry in pinned.items()}
     replaced |= {name: _generic(name, bench.instruments[name]) for name in stand_ins(bench)}

@@ -28,7 +28,7 @@ from labctl.station.simulated import VISIT
 from labctl.station.stand_ins import require_sockets, with_stand_ins
 from sim_backend.chip import ChipDie
 from sim_backend.die import SimDie
-from sim_backend.emulators.board import Exchanging, SimulatedBoard
+from sim_backend.emulators.board import BoardNeedles, Exchanging, OnNeedles, SimulatedBoard
 from sim_backend.emulators.clock import Clock, EmulatorTiming, VirtualClock
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.link import Instrument
@@ -163,6 +163,13 @@ class Twin:
             in_contact=in_contact or not moved,
         )
         self._on_board: SimDie | ChipDie = next(iter(self.dies.values()))
+        self._in_place: list[SimulatedBoard] = []
+        """What is in place of a board without an emulator."""
+        self.instruments: dict[str, Instrument] = {}
+        self._inside: dict[str, Any] = {}
+        """What drivers without a wire talk to."""
+        if isinstance(bench, BoardBench) and bench.prober is not None:
+            self.world.boards = BoardNeedles(self.dies.get, lambda: self._boards)
         context = EmulatorContext(
             self.world,
             station,
@@ -181,14 +188,14 @@ class Twin:
         made = {name: make() for name, make in anew.items()}
         self.instruments = {name: one for name, one in made.items() if isinstance(one, Instrument)}
         self._inside = {name: one for name, one in made.items() if one is not None and name not in self.instruments}
-        """What drivers without a wire talk to."""
         boards = {name for name, entry in bench.instruments.items() if entry.kind is DriverKind.BOARD}
         fixed = [name for name in boards if made[name] is not None and not isinstance(made[name], Exchanging)]
         if exchanged and fixed:
             raise BenchError(f"{', '.join(fixed)}: its emulator has one die, and dies are exchanged in this bench")
+        fixed = [name for name in boards if made[name] is not None and not isinstance(made[name], OnNeedles)]
+        if self.world.boards is not None and fixed:
+            raise BenchError(f"{', '.join(fixed)}: its emulator has one die, and a prober brings others in this bench")
         self.faults, self._anew = faults, anew
-        self._in_place: list[SimulatedBoard] = []
-        """What is in place of a board without an emulator."""
         replies: dict[str, bytes] = {}
         self._reached = dict(self.instruments)
         """What is connected to: the instruments, or the layer of faults before them."""
@@ -221,7 +228,18 @@ class Twin:
             ) from error
         if entry.declaration.wire is not Wire.NONE and not isinstance(made, Instrument):
             raise BenchError(f"{name}: emulator '{plugin.name}' of {plugin.origin} made {made!r}, no instrument")
+        self._tell(made)
         return made
+
+    @property
+    def _boards(self) -> list[Any]:
+        """Everything emulated, boards among it."""
+        return [*self.instruments.values(), *self._inside.values(), *self._in_place]
+
+    def _tell(self, made: Any) -> None:
+        """Tell a board that was made just now where its needles are."""
+        if self.world.boards is not None and isinstance(made, OnNeedles):
+            self.world.boards.tell(made, self.world.place, self.world.in_contact)
 
     def _under_needles(self, x: int, y: int, site: int) -> SimDie | None:
         """Return the die at a spot; BenchError if needles cannot reach its lines."""
@@ -285,6 +303,7 @@ class Twin:
         if entry.kind is DriverKind.BOARD and name not in self.instruments:
             board = SimulatedBoard(name, entry.planned, entry.driver, next(iter(self.dies.values())))
             self._in_place.append(board)
+            self._tell(board)
             return InPlace(board)
         if self.server is None:
             wait = None if self.faults is None else self.wait

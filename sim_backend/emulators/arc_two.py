@@ -18,6 +18,7 @@ import numpy as np
 
 from labctl.core.errors import BenchError
 from labctl.core.units import FloatArray, IntArray, Second
+from sim_backend.chip import ChipDie
 from sim_backend.die import SimDie
 from sim_backend.emulators.arc_two_channels import CHANNELS, CLUSTER, Channels, Switch, code, level
 from sim_backend.emulators.context import EmulatorContext
@@ -413,6 +414,17 @@ class FakeLibrary:
     def seek(self, operation: int) -> None:
         """Set the random stream of the noise to the number of an operation."""
         self.board.channels.seek(operation)
+
+    def touch(self, die: SimDie | ChipDie | None) -> None:
+        """Have needles on a die, or on none; BenchError if the board is not wired to such dies."""
+        channels = self.board.channels
+        if die is not None and (not isinstance(die, SimDie) or die.geometry.shape != channels.die.geometry.shape):
+            raise BenchError(f"the board is wired to dies like {channels.die.name}; die {die.name} is none")
+        channels.touch(die)
+
+    def hot(self) -> str:
+        """Return what is live at the lines, in words."""
+        return self.board.channels.hot()
 
 
 def emulate(name: str, options: Any, context: EmulatorContext) -> FakeLibrary:

@@ -105,6 +105,8 @@ class Channels:
     ) -> None:
         self.die, self._kernels, self._world, self._ideal = die, kernels, world, ideal
         self._n_rows = die.geometry.n_rows
+        self.touching = True
+        """Whether its lines reach the die; needles may be up."""
         self.audit = ChannelAudit()
         self._noise = Stream(seed, "ArC TWO", "noise", stride=CHANNELS)
         self._zero = offset * Stream(seed, "ArC TWO", "zero", stride=CHANNELS).normals(0)[0]
@@ -129,6 +131,17 @@ class Channels:
         self._ends: dict[int, Second] = {}
         """When pulses end, by cluster, s."""
         self._moved()
+
+    def touch(self, die: SimDie | None) -> None:
+        """Have needles on a die, or on none: what is read then is open, and what is driven reaches nothing."""
+        self.die, self.touching = die or self.die, die is not None
+
+    def hot(self) -> str:
+        """Return the channels in use that are away from 0 V, in words; "" if none is."""
+        volts, driven = self._now
+        used = np.unique(self._kernels)
+        live = used[driven[used] & (np.abs(volts[used]) > HOT_VOLTAGE)]
+        return ", ".join(f"channel {channel} at {volts[channel]:.4g} V" for channel in live.tolist())
 
     def seek(self, operation: int) -> None:
         """Set the random stream of the noise to the number of an operation."""
@@ -163,6 +176,8 @@ class Channels:
                 self._driven.append((kernel, v, on))
         ledger = self._world.ledger
         ledger.peak_cell_voltage = max(ledger.peak_cell_voltage, audit.towards_p, audit.towards_ap)
+        if self.touching:
+            ledger.biased(max((float(np.ptp(v[on])) for _, v, on in self._driven), default=0.0))
 
     def load(self, low: FloatArray, high: FloatArray) -> None:
         """Have DACs put out levels, (64,) V; channels at a level put out the higher."""
@@ -220,7 +235,7 @@ class Channels:
         current, volts = np.zeros(CHANNELS), self._now[0].copy()
         begin = self._world.now
         self._world.advance(seconds)
-        for kernel, v, on in self._driven:
+        for kernel, v, on in self._driven if self.touching else ():
             lines = self._kernels[kernel]
             at, through, _ = self.die.hold(kernel, v, on, np.full(len(lines), MOST_CURRENT), seconds)
             current[lines], volts[lines] = through, at

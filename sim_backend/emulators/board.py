@@ -1,11 +1,13 @@
-"""A simulated die in the place of a board that has no emulator, at the interface of its driver."""
+"""Boards of a twin: how dies come to them, and a simulated die in the place of one without an emulator."""
 
-from collections.abc import Callable, Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import Die
-from labctl.core.operations import Attempts, Operation, Reading
+from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense
 from labctl.core.source import ChannelState
 from labctl.core.units import Second
 from sim_backend.chip import ChipDie
@@ -21,6 +23,51 @@ class Exchanging(Protocol):
         ...
 
 
+@runtime_checkable
+class OnNeedles(Protocol):
+    """An emulated board whose lines may end at needles."""
+
+    def touch(self, die: SimDie | ChipDie | None) -> None:
+        """Have needles on the pads of a die; None: on no pads, where every line is open."""
+        ...
+
+    def hot(self) -> str:
+        """Return what is live at its lines, in words; "" if nothing is."""
+        ...
+
+
+class BoardNeedles:
+    """The needles between the boards of a world and its dies.
+
+    Args:
+        dies: the die at a place of the prober, None where there is none.
+        boards: everything emulated, of which boards are told where the needles are.
+    """
+
+    def __init__(
+        self,
+        dies: Callable[[tuple[int, int, int]], SimDie | ChipDie | None],
+        boards: Callable[[], Iterable[Any]],
+    ) -> None:
+        self._dies, self._boards = dies, boards
+
+    def hot(self) -> str:
+        """Return what is live at the needles, in words; "" if nothing is."""
+        return "; ".join(live for board in self._concerned() if (live := board.hot()))
+
+    def moved(self, place: tuple[int, int, int], down: bool) -> None:
+        """Tell every board what its needles are on."""
+        for board in self._concerned():
+            self.tell(board, place, down)
+
+    def tell(self, board: Any, place: tuple[int, int, int], down: bool) -> None:
+        """Tell one board."""
+        board.touch(self._dies(place) if down else None)
+
+    def _concerned(self) -> list[OnNeedles]:
+        return [board for board in self._boards() if isinstance(board, OnNeedles)]
+
+
 class SimulatedBoard:
     """A board whose die is simulated; it does what the board's own plan allows.
 
@@ -31,9 +78,13 @@ class SimulatedBoard:
         die: the simulated die.
     """
 
-    def __init__(self, name: str, planned: Callable[[Nominal, int], Die], stands_for: str, die: Die) -> None:
-        self.name, self._plan, self._stands_for, self._die = name, planned, stands_for, die
+    def __init__(
+        self, name: str, planned: Callable[[Nominal, int], Die], stands_for: str, die: SimDie | ChipDie
+    ) -> None:
+        self.name, self._plan, self._stands_for = name, planned, stands_for
+        self._die: SimDie | ChipDie = die
         self._planned = planned(die.nominal, die.geometry.polarity)
+        self._touching = True
 
     def connect(self) -> str:
         """Return a fixed identity."""
@@ -47,6 +98,14 @@ class SimulatedBoard:
         """Have another die in its place."""
         self._die = die
 
+    def touch(self, die: SimDie | ChipDie | None) -> None:
+        """Have needles on a die, or on none: its cells read open then."""
+        self._die, self._touching = die or self._die, die is not None
+
+    def hot(self) -> str:
+        """Return "": all lines are at rest between two operations."""
+        return ""
+
     @property
     def geometry(self) -> Geometry:
         """Shape of the simulated die."""
@@ -59,10 +118,18 @@ class SimulatedBoard:
     def perform(self, operation: Operation) -> Reading | Attempts:
         """Do what the board's plan allows to the simulated die."""
         self.check(operation)
+        if not self._touching and isinstance(operation, Sense | Pulse):
+            read = operation if isinstance(operation, Sense) else operation.verify
+            n, m = len(operation), 0 if read is None else read.cols.shape[1]
+            return Reading(np.zeros((n, m)), np.zeros((n, m), np.uint8), np.zeros(n, np.uint8))
         return self._die.perform(operation)
 
     def idle(self) -> None:
         """Make the simulated die idle."""
+        self._die.idle()
+
+    def release(self) -> None:
+        """Make the simulated die idle; it has no power of its own."""
         self._die.idle()
 
     def state(self) -> Mapping[str, ChannelState]:

@@ -60,29 +60,54 @@ class DaffodilServer(Instrument):
 
     def put(self, die: SimDie | ChipDie) -> None:
         """Have another chip in the socket; BenchError if it is none, or of another shape."""
-        if not isinstance(die, ChipDie) or die.geometry.shape != self.board.chip.geometry.shape:
-            raise BenchError(f"{self.name} has chips like {self.board.chip.name}; die {die.name} is none")
-        self.board.put(die)
+        self.board.put(chip_for(self.board, die, self.name))
+
+    def touch(self, die: SimDie | ChipDie | None) -> None:
+        """Have needles on a chip, or on none; BenchError if it is none, or of another shape."""
+        self.on_needles = True
+        self.board.touch(None if die is None else chip_for(self.board, die, self.name))
+
+    def hot(self) -> str:
+        """Return what is live at the lines, in words."""
+        return hot(self.board, self.name)
 
     def outputs(self) -> dict[str, Volt]:
         """Return the lines that are away from the reference, and the gates that are away from closed, with their V.
 
         None of a board whose chip has no power.
         """
-        board = self.board
-        if board.defects.unsupplied or not all(board.data >> bit & 1 for bit in reg.POWER):
-            return {}
-        _, n_rows, n_cols = board.chip.geometry.shape
-        rest, ground = board.out[reg.REFERENCE], board.analog.ground
-        lines = {f"row{i}": board.out[reg.column_dac(i)] - rest for i in range(n_rows)}
-        lines |= {f"col{i}": board.out[reg.row_dac(i)] - rest for i in range(n_cols)}
-        gates = {f"gate{i}": board.out[reg.gate_dac(i, board.swapped)] - ground for i in range(n_rows)}
-        live = {line: volts for line, volts in lines.items() if abs(volts) > HOT_VOLTAGE}
-        return live | {gate: volts for gate, volts in gates.items() if volts > board.chip.opens_above}
+        return live_lines(self.board)
 
     def leftovers(self) -> dict[str, Leave]:
         """Return how each part of the board and of its server is left, as by another program."""
         return {**super().leftovers(), **leftovers(self.board, self.service)}
+
+
+def live_lines(board: EmulatedBoard) -> dict[str, Volt]:
+    """Return the lines of a board that are away from the reference, and the gates that are away from closed, V."""
+    if board.defects.unsupplied or not all(board.data >> bit & 1 for bit in reg.POWER):
+        return {}
+    _, n_rows, n_cols = board.chip.geometry.shape
+    rest, ground = board.out[reg.REFERENCE], board.analog.ground
+    lines = {f"row{i}": board.out[reg.column_dac(i)] - rest for i in range(n_rows)}
+    lines |= {f"col{i}": board.out[reg.row_dac(i)] - rest for i in range(n_cols)}
+    gates = {f"gate{i}": board.out[reg.gate_dac(i, board.swapped)] - ground for i in range(n_rows)}
+    live = {line: volts for line, volts in lines.items() if abs(volts) > HOT_VOLTAGE}
+    return live | {gate: volts for gate, volts in gates.items() if volts > board.chip.opens_above}
+
+
+def hot(board: EmulatedBoard, name: str) -> str:
+    """Return what is live at the lines of a board, supplies of the chip among it, in words; "" if nothing is."""
+    live = [f"{line} at {volts:.4g} V" for line, volts in live_lines(board).items()]
+    live += ["supplies of the chip"] * board.powered
+    return f"{name}: {', '.join(live)}" if live else ""
+
+
+def chip_for(board: EmulatedBoard, die: SimDie | ChipDie, name: str) -> ChipDie:
+    """Return a die for a board; BenchError if it is no chip, or of another shape."""
+    if not isinstance(die, ChipDie) or die.geometry.shape != board.chip.geometry.shape:
+        raise BenchError(f"{name} has chips like {board.chip.name}; die {die.name} is none")
+    return die
 
 
 def board_of(name: str, options: Any, context: EmulatorContext) -> EmulatedBoard:

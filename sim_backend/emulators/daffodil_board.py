@@ -59,6 +59,8 @@ class EmulatedBoard:
         self.chip, self.analog, self.world = chip, analog, world
         self.clock, self.conversion, self.dac_write, self.swapped = clock, conversion, dac_write, swapped
         self.audit, self.defects = BoardAudit(), Defects()
+        self.touching = True
+        """Whether its lines reach the chip; needles may be up."""
         self.power_off()
 
     def power_off(self) -> None:
@@ -89,12 +91,27 @@ class EmulatedBoard:
         """Have another chip in the socket; recorded as unsafe if the socket has power."""
         if chip is self.chip:
             return
-        if any(self._bit(bit) for bit in reg.POWER):
+        if self.powered:
             self.world.note("hot exchange", f"{self.chip.name} by {chip.name}")
+        self._have(chip)
+
+    def _have(self, chip: ChipDie) -> None:
+        """Have a chip at the lines, which come to it without a charge."""
         chip.bare()
         self.chip, self._pair = chip, None
         self.held = np.zeros(self._n_rows + self._n_cols)
         self.opened = np.zeros(self._n_rows, np.bool_)
+
+    def touch(self, chip: ChipDie | None) -> None:
+        """Have needles on a chip, or on none: what is read then is open, and what is driven reaches nothing."""
+        self.touching = chip is not None
+        if chip is not None:
+            self._have(chip)
+
+    @property
+    def powered(self) -> bool:
+        """Whether a supply of the chip is on."""
+        return any(self._bit(bit) for bit in reg.POWER)
 
     # -- registers
 
@@ -222,7 +239,8 @@ class EmulatedBoard:
         if not powered or not clocks:
             self.refuse("an event without power" if clocks else "an event of no clock")
             return
-        self.world.ledger.energise(self.now(), self._ends)
+        if self.touching:
+            self.world.ledger.energise(self.now(), self._ends)
         n_rows, n_cols, data = self._n_rows, self._n_cols, self.data
         on = np.array(
             [self._bit(reg.ENABLE_C) and data >> (reg.COLUMN + i) & 1 for i in range(n_rows)]
@@ -249,6 +267,7 @@ class EmulatedBoard:
         self.held = now
         ledger = self.world.ledger
         ledger.peak_cell_voltage = max(ledger.peak_cell_voltage, self.audit.towards_p, self.audit.towards_ap)
+        ledger.biased(float(np.ptp(now)) if self.touching and self.opened.any() else 0.0)
         kernel = sum(self._bit(bit) << number for number, bit in enumerate(reg.KERNEL_BITS))
         bias = Bias(
             np.where(on, level, 0.0)[None, :n_rows],
@@ -282,6 +301,8 @@ class EmulatedBoard:
         """
         chip, kernel = self.chip, operation.bias.kernel
         pair, self._pair = self._pair, None
+        if not self.touching:
+            return np.zeros((len(operation), self._n_cols))
         if isinstance(operation, Sense) and not opened:
             number, chip.number = chip.number, self._aside
             try:

@@ -151,6 +151,9 @@ def _audit(board: EmulatedBoard, events: Events, applied: _Applied, low: FloatAr
     board.audit.towards_ap = max(board.audit.towards_ap, float(down.max()))
     ledger = board.world.ledger
     ledger.peak_cell_voltage = max(ledger.peak_cell_voltage, board.audit.towards_p, board.audit.towards_ap)
+    if board.touching:
+        ledger.biased(float((high.max(1) - low.min(1)).max()))
+        ledger.biased(0.0)
 
 
 def _let_pass(board: EmulatedBoard, events: Events) -> None:
@@ -160,7 +163,8 @@ def _let_pass(board: EmulatedBoard, events: Events) -> None:
     """
     width, now = events.clocks * board.clock, board.now()
     ends = np.cumsum(events.written * board.dac_write + width)
-    board.world.ledger.energise(now + float(ends[0] - width[0]), now + float(ends[-1]))
+    if board.touching:
+        board.world.ledger.energise(now + float(ends[0] - width[0]), now + float(ends[-1]))
     board.wait(float(ends[-1]))
 
 

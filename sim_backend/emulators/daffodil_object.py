@@ -12,8 +12,10 @@ from typing import Any
 
 from labctl.boards.daffodil import registers as reg
 from labctl.core.units import Second, Volt
+from sim_backend.chip import ChipDie
+from sim_backend.die import SimDie
 from sim_backend.emulators.context import EmulatorContext
-from sim_backend.emulators.daffodil import board_of
+from sim_backend.emulators.daffodil import board_of, chip_for, hot
 from sim_backend.emulators.daffodil_analog import FULL, STEPS
 from sim_backend.emulators.daffodil_board import EmulatedBoard
 
@@ -288,6 +290,14 @@ class FakeLibrary:
     def seek(self, operation: int) -> None:
         """Have the next read be no verify read of a pulse before it."""
         self.board.unpair()
+
+    def touch(self, die: SimDie | ChipDie | None) -> None:
+        """Have needles on a chip, or on none; BenchError if it is none, or of another shape."""
+        self.board.touch(None if die is None else chip_for(self.board, die, "the board"))
+
+    def hot(self) -> str:
+        """Return what is live at the lines, in words."""
+        return hot(self.board, "the board")
 
 
 def emulate(name: str, options: Any, context: EmulatorContext) -> FakeLibrary:

@@ -14,6 +14,7 @@ import numpy as np
 
 from labctl.core.errors import BenchError
 from labctl.core.units import Ampere, Ohm, Second, Volt
+from sim_backend.emulators.board import BoardNeedles
 from sim_backend.emulators.clock import Clock, EmulatorTiming, VirtualClock
 from sim_backend.emulators.connectivity import Joints
 from sim_backend.emulators.nets import ChannelPoint, Drive, Load, Net, Nets, rising
@@ -77,6 +78,8 @@ class World:
         """Called by the script that runs wherever time passes; raises an error if the script has to end."""
         self.cabled: dict[str, Any] = {}
         """Instruments on one TSP-Link cable, by name."""
+        self.boards: BoardNeedles | None = None
+        """Boards whose lines end at the needles."""
         self._ledger = SafetyAudit()
         if self.in_contact:
             self._ledger.touched()
@@ -282,8 +285,12 @@ class World:
         if hot:
             where = ", ".join(f"{net.volts:.6g} V {net.amps:.3g} A" for net in hot)
             self._ledger.note(self.now, "hot touch", f"pads {'touched' if down else 'left'} at {where}")
+        if self.boards is not None and (live := self.boards.hot()):
+            self._ledger.note(self.now, "hot touch", f"pads {'touched' if down else 'left'} under a board: {live}")
         self.in_contact = down
         self._rewire()
+        if self.boards is not None:
+            self.boards.moved(self.place, down)
         if down:
             self._ledger.touched()
 
@@ -295,6 +302,8 @@ class World:
         self.place = place
         self._load, self._joints = self._load_at(place), None
         self._rewire()
+        if self.boards is not None and self.in_contact:
+            self.boards.moved(place, True)
 
     def has_die(self, place: Place) -> bool:
         """Return whether there is a die at (x, y, site)."""

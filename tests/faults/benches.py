@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from e2e.small_dies import BENCH, LIMITS, PADS, M, N
-from faults.boards import BOARD
+from faults.boards import BOARD, ON_NEEDLES
 from faults.kinds import KINDS
 
 from instruments.bench import Bench
@@ -189,5 +189,6 @@ BENCHES = {
     "host timed": _on_two_needles("keithley2450", "out", 10e-3),
     **({"adapted": _adapted()} if find_spec("pymeasure") else {}),
     "board": BOARD,
+    "board on needles": ON_NEEDLES,
 }
 """By their names on the command line; most injections happen on the first."""

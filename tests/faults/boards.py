@@ -1,4 +1,4 @@
-"""The board of the fault harness: two chips, exchanged by hand, surveyed, written and read out as a network.
+"""The boards of the fault harness: two chips, by hand or under needles, surveyed, written and read out as a network.
 
 The same as a bench of sources, and held to the same; of its own are the chips, the voltages of cells and gates, and
 the faults that happen to boards.
@@ -44,12 +44,16 @@ KEYS = {
     },
     "twin": {"ideal_instruments": True},
 }  # fmt: skip
-OF_SOURCES = (
-    *("relays stuck", "needles lift", "output trips off", "error queued before", "error queued after"),
-    *("a setting ignored", "a ramp, limit or wait ignored", "reply of another instrument", "a digit changed"),
+OF_NUMBERS = (
+    *("a digit changed", "reply of another instrument"),
     *(kind for kind in KINDS if kind.startswith(("every number", "one number"))),
 )
-"""Kinds that no message of a board can meet: it has no relays, no queue, no other instrument, no decimal number."""
+"""Kinds that no message of a board alone can meet: it has no other instrument, and no decimal number."""
+OF_SOURCES = (
+    *("relays stuck", "output trips off", "error queued before", "error queued after"),
+    *("a setting ignored", "a ramp, limit or wait ignored"),
+)
+"""Kinds that no message of a board or a prober can meet: they have no relays, and no queue."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ class FaultBoard:
     @property
     def kinds(self):
         """Kinds of faults that can happen to it."""
-        return tuple(kind for kind in KINDS if kind not in OF_SOURCES)
+        without = OF_SOURCES if "prober" in self.keys else (*OF_SOURCES, *OF_NUMBERS, "needles lift")
+        return tuple(kind for kind in KINDS if kind not in without)
 
     @property
     def most(self):
@@ -106,3 +111,7 @@ class FaultBoard:
 
 
 BOARD = FaultBoard(KEYS)
+ON_NEEDLES = FaultBoard(
+    {key: value for key, value in KEYS.items() if key != "exchange"}
+    | {"prober": {"driver": "mpi_sentio", "resource": "2", "overtravel_ceiling": "50 um"}}
+)

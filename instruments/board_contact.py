@@ -1,0 +1,142 @@
+"""Whether the needles between a board and its die touch: every line is read by the board, at a harmless voltage.
+
+All rows at once tell the columns, one row after the other tells the rows, gates open as far as the bench file allows. A
+line touches if it conducts a part of what its cells in AP would, of which some may be open. Kernels of an integrated
+chip are behind switches of the chip and share its pads, so one that conducts proves a line; those of a passive die have
+pads of their own, and each is read.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from instruments.board_bench import BoardBench
+from labctl.core.bias import Bias, Geometry, Kind
+from labctl.core.board import Stepped
+from labctl.core.die import Die
+from labctl.core.errors import ContactError
+from labctl.core.operations import Flag, Sense
+from labctl.core.units import FloatArray, Ohm, Second
+
+NAMED = 6
+"""Most lines that a message names."""
+
+
+def line_reads(bench: BoardBench, geometry: Geometry, kernel: int) -> Sense:
+    """Return the reads of the lines of one kernel: all rows at once, then row by row."""
+    n, m = geometry.n_rows, geometry.n_cols
+    driven = np.concatenate([np.ones((1, n)), np.eye(n)])
+    gate = None if geometry.kind is Kind.PASSIVE else bench.limits.v_gate * driven
+    bias = Bias(
+        bench.contact.voltage * driven,
+        np.zeros((1 + n, m)),
+        gate,
+        kernel=np.array(kernel),
+        compliance=bench.limits.compliance,
+    )
+    return Sense(bias, np.arange(m))
+
+
+def contact_time(bench: BoardBench, die: Die) -> Second:
+    """Return the predicted time of proving contact, s: of a chip by its first kernel, of a passive die by all."""
+    shape = die.geometry
+    kernels = shape.kernels if shape.kind is Kind.PASSIVE else 1
+    return sum(die.check(line_reads(bench, shape, kernel)) for kernel in range(kernels))
+
+
+@dataclass(frozen=True)
+class LineShares:
+    """How much the lines of a die conduct, in what their cells in AP would.
+
+    Args:
+        share: (n_rows + n_cols,), NaN of lines that are not in use. ohm: resistance at a share of 1, likewise.
+        kernel: in operator words, "" if there is nothing to tell apart.
+        n_rows: how many of the lines are rows.
+    """
+
+    share: FloatArray
+    ohm: FloatArray
+    kernel: str
+    n_rows: int
+
+    def name(self, k: int) -> str:
+        """Return what a line is called."""
+        kind = f"row {k}" if k < self.n_rows else f"column {k - self.n_rows}"
+        return f"{self.kernel} {kind}".strip()
+
+    def resistance(self, k: int) -> Ohm:
+        """Return the resistance of a line, ohm."""
+        return float(self.ohm[k] / self.share[k]) if self.share[k] > 0 else float("inf")
+
+    def text(self, k: int) -> str:
+        """Return a line and its resistance."""
+        ohm = self.resistance(k)
+        return f"{self.name(k)} {f'{ohm / 1e3:.3g} kohm' if np.isfinite(ohm) else 'open'}"
+
+
+def line_shares(bench: BoardBench, die: Die, board: object) -> list[LineShares]:
+    """Read the lines of a die: of a chip one set, by as many kernels as prove them; of a passive die one per kernel.
+
+    Args:
+        die: behind the limits of the bench.
+        board: one that tells what it applies leaves out the lines that it never connects.
+    """
+    shape = die.geometry
+    if shape.kind is Kind.PASSIVE:
+        several = shape.kernels > 1
+        return [_read(bench, die, kernel, board, f"kernel {kernel}" * several) for kernel in range(shape.kernels)]
+    found = _read(bench, die, 0, board, "")
+    for kernel in range(1, shape.kernels):
+        if not (found.share < bench.contact.least).any():
+            break
+        other = _read(bench, die, kernel, board, "")
+        better = other.share > found.share
+        share, ohm = np.fmax(found.share, other.share), np.where(better, other.ohm, found.ohm)
+        found = replace(found, share=share, ohm=ohm)
+    return [found]
+
+
+def judged(bench: BoardBench, shares: Iterable[LineShares], name: str) -> dict[str, Ohm]:
+    """Return the resistance of the row and of the column that conduct least, ohm, by their names.
+
+    Args:
+        name: of the prober, for messages.
+
+    Raises:
+        ContactError: a line does not touch.
+    """
+    worst: dict[str, Ohm] = {}
+    bad: list[str] = []
+    least, touching = bench.contact.least, False
+    for lines in shares:
+        bad += [lines.text(k) for k in np.flatnonzero(lines.share < least).tolist()]
+        touching |= bool((lines.share >= least).any())
+        for part in (slice(0, lines.n_rows), slice(lines.n_rows, None)):
+            if np.isfinite(lines.share[part]).any():
+                k = part.start + int(np.nanargmin(lines.share[part]))
+                worst[lines.name(k)] = lines.resistance(k)
+    if bad:
+        more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        where = "there" if touching else "at all, and whether it is such a die"
+        raise ContactError(
+            f"{name}: no contact: {', '.join(bad[:NAMED])}{more}; a line in contact conducts {100 * least:.4g} % of "
+            f"its cells in AP at least; look whether they touch {where}"
+        )
+    return worst
+
+
+def _read(bench: BoardBench, die: Die, kernel: int, board: object, called: str) -> LineShares:
+    """Read the lines of one kernel."""
+    sense = line_reads(bench, die.geometry, kernel)
+    reading = die.perform(sense)
+    n, used = die.geometry.n_rows, (reading.flag & Flag.INVALID) == 0
+    rows, cols = used[1:].any(axis=1), used[0]
+    if isinstance(board, Stepped) and (floating := board.applied(sense.bias).floating) is not None:
+        rows = rows & ~floating[0, :n]
+    current = np.where(used, reading.current, 0.0)
+    amps = np.concatenate([current[1:].sum(axis=1), current[0]])
+    cells = np.concatenate([np.full(n, max(1, int(cols.sum()))), np.full(len(cols), max(1, int(rows.sum())))])
+    siemens = cells * float(die.nominal.g_ap(kernel))
+    share = np.where(np.concatenate([rows, cols]), amps / (siemens * bench.contact.voltage), np.nan)
+    return LineShares(share, 1 / siemens, called, n)
