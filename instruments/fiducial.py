@@ -7,13 +7,15 @@ the voltage of the contact check; the measurement must agree, or the run does no
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from instruments.bench import Bench, Contact
 from instruments.board_bench import AnyBench
-from instruments.contact import Needles, ohms
+from instruments.board_needles import BoardNeedles
+from instruments.contact import ohms
 from instruments.drivers import has_prober
 from instruments.probed_die import ProbedDie
-from instruments.touches import lift, lower
+from instruments.touches import Quota, lift, lower
 from labctl.core.errors import BenchError, ContactError
 from labctl.core.fiducial import Fiducial, Spot
 from labctl.core.prober import Prober
@@ -26,25 +28,106 @@ class FiducialResult:
 
     Args:
         touches: touches of the needles there.
-        resistance: of each pair of pads, ohm.
+        resistance: of each pair of pads, or of the lines of a board that conduct least, ohm.
         misfit: difference from the wafer file, in operator words; "" if none.
         conducts: whether any pair has contact.
     """
 
     at: Spot
     touches: int
-    resistance: Mapping[tuple[str, str], Ohm]
+    resistance: Mapping[str, Ohm]
     misfit: str
     conducts: bool
+
+
+class Ground(Protocol):
+    """What drives the places at which fiducials are; needles touch and lift on it as on a die."""
+
+    @property
+    def quota(self) -> Quota:
+        """How often the needles may touch."""
+        ...
+
+    def land(self) -> None:
+        """Be ready for needles to touch or lift."""
+        ...
+
+    def measure(self, fiducial: Fiducial) -> tuple[Mapping[str, Ohm], str, bool]:
+        """Return what is measured at a fiducial, ohm, how it differs from the wafer file, and whether it conducts."""
+        ...
+
+    def rest(self) -> None:
+        """Be safe."""
+        ...
+
+
+class PadGround:
+    """A bench of sources, which measures between pads.
+
+    Args:
+        die: any die of it.
+    """
+
+    def __init__(self, die: ProbedDie) -> None:
+        self._die, self.quota = die, die.bench.contact
+
+    def land(self) -> None:
+        """Have outputs verified off, pads on ground if chosen."""
+        self._die.land()
+
+    def measure(self, fiducial: Fiducial) -> tuple[Mapping[str, Ohm], str, bool]:
+        """Measure between the pads of a fiducial, or of all contact structures."""
+        contact = self._die.bench.contact
+        resistance = {pair: self._die.continuity(*pair) for pair in _pairs(self._die.bench, fiducial)}
+        highest = contact.resistance if fiducial.resistance is None else max(contact.resistance, fiducial.resistance[1])
+        conducts = any(r <= highest for r in resistance.values())
+        named = {"-".join(pair): r for pair, r in resistance.items()}
+        return named, _misfit(fiducial, resistance, contact), conducts
+
+    def rest(self) -> None:
+        """Be at 0 V, relays open, outputs off."""
+        self._die.idle()
+
+
+class LineGround:
+    """A board, which reads all lines of a die together.
+
+    Args:
+        needles: of the board, which has taken any die.
+    """
+
+    def __init__(self, needles: BoardNeedles) -> None:
+        self._needles, self.quota = needles, needles.quota
+
+    def land(self) -> None:
+        """Have the board verified off and its die without power."""
+        self._needles.land()
+
+    def measure(self, fiducial: Fiducial) -> tuple[Mapping[str, Ohm], str, bool]:
+        """Read the lines; there is a die where all of them touch."""
+        try:
+            resistance = self._needles.check_contact()
+        except ContactError as error:
+            return {}, "" if fiducial.open else f"{error}, expected contact", False
+        return resistance, "all lines conduct, expected no contact, for there is no die" * fiducial.open, True
+
+    def rest(self) -> None:
+        """Have the board verified off."""
+        self._needles.land()
 
 
 def fits(bench: AnyBench, fiducials: Sequence[Fiducial]) -> None:
     """Raise BenchError unless a bench file allows going to fiducials and measuring them; nothing is connected."""
     if fiducials and not has_prober(bench):
         raise BenchError(f"the wafer has fiducials, and the bench '{bench.name}' has no prober to go there")
-    if not isinstance(bench, Bench):
-        return
     for fiducial in fiducials:
+        if not isinstance(bench, Bench):
+            if fiducial.pads is not None:
+                raise BenchError(
+                    f"fiducial {fiducial.name}: pads are named, and a board reads all lines of a die together; "
+                    "expected 'expect: contact' or 'no contact'"
+                )
+            continue
         pads = _pairs(bench, fiducial)
         if not pads:
             raise BenchError(f"fiducial {fiducial.name} names no pads, and the bench file has no contact structures")
@@ -53,7 +136,7 @@ def fits(bench: AnyBench, fiducials: Sequence[Fiducial]) -> None:
 
 
 def prove(
-    die: ProbedDie,
+    ground: Ground,
     prober: Prober,
     fiducials: Sequence[Fiducial],
     dies: Collection[Spot] = (),
@@ -75,8 +158,7 @@ def prove(
         ContactError: no place that has a die conducts.
         InstrumentError: an instrument did not answer, or gave an unexpected reply.
     """
-    contact = die.bench.contact
-    fits(die.bench, fiducials)
+    contact = ground.quota
     for fiducial in fiducials:
         used = (touches or {}).get(fiducial.at, 0)
         if fiducial.at in dies and used >= contact.touches_per_die:
@@ -88,10 +170,10 @@ def prove(
     try:
         for fiducial in fiducials:
             quota = contact.touches_per_die - (touches or {}).get(fiducial.at, 0)
-            results.append(_visit(die, prober, fiducial, min(contact.retouches + 1, quota), touching))
+            results.append(_visit(ground, prober, fiducial, min(contact.retouches + 1, quota), touching))
     finally:
-        lift(Needles(die), prober)
-        die.idle()
+        lift(ground, prober)
+        ground.rest()
     misfits = [f"at x{r.at[0]}y{r.at[1]} {r.misfit}" for r in results if r.misfit]
     if not misfits:
         return results
@@ -106,26 +188,24 @@ def _pairs(bench: Bench, fiducial: Fiducial) -> tuple[tuple[str, str], ...]:
 
 
 def _visit(
-    die: ProbedDie, prober: Prober, fiducial: Fiducial, most: int, touching: Callable[[Spot], object]
+    ground: Ground, prober: Prober, fiducial: Fiducial, most: int, touching: Callable[[Spot], object]
 ) -> FiducialResult:
     """Touch at a fiducial, at most `most` times while nothing conducts that should, and return the result."""
-    contact, done = die.bench.contact, 0
+    done = 0
     while True:
-        die.land()
+        ground.land()
         prober.step(*fiducial.at)
         done += 1
         try:
-            lower(Needles(die), prober, lambda: touching(fiducial.at))
-            resistance = {pair: die.continuity(*pair) for pair in _pairs(die.bench, fiducial)}
+            lower(ground, prober, lambda: touching(fiducial.at))
+            resistance, misfit, conducts = ground.measure(fiducial)
         except ContactError:  # the chuck stopped short, and the needles are up again: nothing conducts
             if done < most:
                 continue
             raise
-        lift(Needles(die), prober)
-        highest = contact.resistance if fiducial.resistance is None else max(contact.resistance, fiducial.resistance[1])
-        conducts = any(r <= highest for r in resistance.values())
+        lift(ground, prober)
         if conducts or fiducial.open or done >= most:
-            return FiducialResult(fiducial.at, done, resistance, _misfit(fiducial, resistance, contact), conducts)
+            return FiducialResult(fiducial.at, done, resistance, misfit, conducts)
 
 
 def _misfit(fiducial: Fiducial, resistance: Mapping[tuple[str, str], Ohm], contact: Contact) -> str:
@@ -187,7 +267,8 @@ def _fits(result: FiducialResult, fiducial: Fiducial | None, has_die: bool) -> b
     """Return whether a result agrees with a place of the map: its fiducial if it has one, else a die or none."""
     if fiducial is not None and fiducial.resistance is not None:
         low, high = fiducial.resistance
-        agree = all(low <= r <= high for pair, r in result.resistance.items() if pair == fiducial.pads)
+        pads = "-".join(fiducial.pads or ())
+        agree = all(low <= r <= high for name, r in result.resistance.items() if name == pads)
         return agree and result.conducts
     return result.conducts == (has_die if fiducial is None else not fiducial.open)
 

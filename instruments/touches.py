@@ -28,16 +28,20 @@ class Quota(Protocol):
         ...
 
 
-class Footing(Protocol[T_co]):
+class Landing(Protocol):
+    """What drives the pads on which needles move."""
+
+    def land(self) -> None:
+        """Be ready for needles to touch or lift: verified off; InstrumentError if not, and nothing may move."""
+        ...
+
+
+class Footing(Landing, Protocol[T_co]):
     """What drives a die whose needles move."""
 
     @property
     def quota(self) -> Quota:
         """How often its needles may touch."""
-        ...
-
-    def land(self) -> None:
-        """Be ready for needles to touch or lift: verified off; InstrumentError if not, and nothing may move."""
         ...
 
     def check_contact(self) -> T_co:
@@ -58,7 +62,7 @@ class Touchdown(Generic[T_co]):
     resistance: T_co
 
 
-def lower(footing: Footing[object], prober: Prober, touching: Callable[[], object]) -> None:
+def lower(landing: Landing, prober: Prober, touching: Callable[[], object]) -> None:
     """Lower the needles onto the pads; if that fails, they are lifted again before the error is raised.
 
     Args:
@@ -67,18 +71,18 @@ def lower(footing: Footing[object], prober: Prober, touching: Callable[[], objec
     Raises:
         ContactError: the chuck stopped below contact; other errors are those of bench and prober.
     """
-    footing.land()
+    landing.land()
     touching()
     try:
         prober.contact()
     except BaseException:
-        lift(footing, prober)
+        lift(landing, prober)
         raise
 
 
-def lift(footing: Footing[object], prober: Prober) -> None:
+def lift(landing: Landing, prober: Prober) -> None:
     """Lift the needles off the pads, in the state of landing."""
-    footing.land()
+    landing.land()
     prober.separate()
 
 

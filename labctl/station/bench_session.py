@@ -1,7 +1,7 @@
 """Dies under the needles of a bench or of its twin: approach a die, check its contact, leave it safe."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 
 from instruments.bench import Bench
 from instruments.contact import Needles, check_contact, check_first_contact
-from instruments.fiducial import FiducialResult, prove
+from instruments.fiducial import FiducialResult, Ground, PadGround, fits, prove
 from instruments.open_bench import OpenBench
 from instruments.probed_die import ProbedDie
 from instruments.touches import lift, touch_down
@@ -17,7 +17,7 @@ from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError, LabError, LeftUnverified
 from labctl.core.fiducial import Fiducial
-from labctl.core.prober import Compensated
+from labctl.core.prober import Compensated, Prober
 from labctl.core.rebuild import Rebuild
 from labctl.core.site import Site, Spot
 from labctl.core.transport import Transport
@@ -110,7 +110,7 @@ class OnBench:
                 "contact_resistance": _by_pads(touched.resistance),
             }
             if self._fiducials:
-                record["fiducials"], self._fiducials = [_as_json(fiducial) for fiducial in self._fiducials], []
+                record["fiducials"], self._fiducials = [fiducial_json(fiducial) for fiducial in self._fiducials], []
         else:
             record["contact_resistance"] = _by_pads(check_first_contact(die))
         return self._ready(die, subject, record)
@@ -145,16 +145,9 @@ class OnBench:
         """
         if self.opened.prober is None:
             raise BenchError(f"the wafer has fiducials, and the bench '{self.bench.name}' has no prober to go there")
-        sites = list(subjects)
-        first = {s.at: s for s in reversed(sites) if s.spot[2] == 0}
-        self._fiducials = prove(
-            self.opened.die,
-            self.opened.prober,
-            fiducials,
-            {s.at for s in sites},
-            {f.at: self._touches(first[f.at]) for f in fiducials if f.at in first},
-            lambda spot: self._touching(first.get(spot)),
-        )
+        fits(self.bench, fiducials)
+        ground = PadGround(self.opened.die)
+        self._fiducials = prove_map(ground, self.opened.prober, fiducials, subjects, self._touches, self._touching)
         return self._fiducials
 
     def leave(self) -> None:
@@ -180,9 +173,38 @@ class OnBench:
                 self.twin.close()
 
 
-def _as_json(fiducial: FiducialResult) -> dict[str, Any]:
+def prove_map(
+    ground: Ground,
+    prober: Prober,
+    fiducials: Sequence[Fiducial],
+    subjects: Iterable[Site],
+    touches: Callable[[Site], int],
+    touching: Callable[[Site | None], None],
+) -> list[FiducialResult]:
+    """Verify at fiducials that the map lies where the prober assumes it.
+
+    Args:
+        subjects: all dies of the wafer, tested or not.
+        touches: returns how often a die was touched before. touching: counts a touch, of None where there is no die.
+
+    Raises:
+        BenchError, ContactError: as `instruments.fiducial.prove`.
+    """
+    sites = list(subjects)
+    first = {s.at: s for s in reversed(sites) if s.spot[2] == 0}
+    return prove(
+        ground,
+        prober,
+        fiducials,
+        {s.at for s in sites},
+        {f.at: touches(first[f.at]) for f in fiducials if f.at in first},
+        lambda spot: touching(first.get(spot)),
+    )
+
+
+def fiducial_json(fiducial: FiducialResult) -> dict[str, Any]:
     """Return the measurement at a fiducial as a journal holds it."""
-    return {"at": list(fiducial.at), "touches": fiducial.touches, "resistance": _by_pads(fiducial.resistance)}
+    return {"at": list(fiducial.at), "touches": fiducial.touches, "resistance": dict(fiducial.resistance)}
 
 
 def _by_pads(resistance: Mapping[tuple[str, str], Ohm]) -> dict[str, Ohm]:

@@ -242,6 +242,6 @@ class Station:
             ledger=self.ledger,
             twin=twin,
         ) as body:
-            if self.fiducials and isinstance(body, OnBench):
+            if self.fiducials:
                 body.prove(self.fiducials, (*self.subjects, *self.others))
             yield body

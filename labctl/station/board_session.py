@@ -10,6 +10,7 @@ compared then.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -17,6 +18,7 @@ from typing import Any, Self
 
 from instruments.board_bench import Exchange
 from instruments.board_needles import BoardNeedles
+from instruments.fiducial import FiducialResult, LineGround, fits
 from instruments.manual_prober import TypeIn
 from instruments.open_board import OpenBoard
 from instruments.touches import lift, touch_down
@@ -24,11 +26,12 @@ from labctl.core.board import Identifying, Releasing
 from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.die_state import State
 from labctl.core.errors import ContactError, LabError, LeftUnverified
+from labctl.core.fiducial import Fiducial
 from labctl.core.prober import Compensated, Prober
 from labctl.core.rebuild import Rebuild
 from labctl.core.site import Site
 from labctl.core.units import Second
-from labctl.station.bench_session import AnyTwin
+from labctl.station.bench_session import AnyTwin, fiducial_json, prove_map
 from labctl.station.simulated import VISIT
 from labctl.storage.stress_ledger import StressLedger
 
@@ -62,6 +65,7 @@ class OnBoard:
         self.anew = twin is not None
         """Whether the next die is as it was made, as the die of a new twin is."""
         self._exchanged = opened.bench.exchange is Exchange.BY_HAND and not by_hand
+        self._fiducials: list[FiducialResult] = []
         self._on: str | None = None
         """What the die on the board is called; None before the first was asked for."""
 
@@ -121,14 +125,10 @@ class OnBoard:
             say(State.RETOUCH)
             say(State.CONTACT_CHECK)
 
-        ledger, key = self._ledger, (subject.wafer, subject.serial, self.opened.bench.name)
-        touched = touch_down(
-            needles,
-            prober,
-            0 if ledger is None else ledger.touches(*key),
-            retouching=again,
-            touching=lambda: None if ledger is None else ledger.touch(*key),
-        )
+        before, touching = self._touches(subject), partial(self._touching, subject)
+        touched = touch_down(needles, prober, before, retouching=again, touching=touching)
+        if self._fiducials:
+            record["fiducials"], self._fiducials = [fiducial_json(fiducial) for fiducial in self._fiducials], []
         record |= {
             "place": [place.col, place.row],
             "touches": touched.touches,
@@ -143,6 +143,39 @@ class OnBoard:
                 )
             record["die_id"] = {"name": met, "by": "read by the board"}
         return True
+
+    def _touches(self, subject: Site) -> int:
+        """Return how often the needles of this bench have touched a die before."""
+        return 0 if self._ledger is None else self._ledger.touches(*self._key(subject))
+
+    def _touching(self, subject: Site | None) -> None:
+        """Count a touch that is about to happen."""
+        if self._ledger is not None and subject is not None:
+            self._ledger.touch(*self._key(subject))
+
+    def _key(self, subject: Site) -> tuple[str, str, str]:
+        return subject.wafer, subject.serial, self.opened.bench.name
+
+    def prove(self, fiducials: Sequence[Fiducial], subjects: Sequence[Site]) -> list[FiducialResult]:
+        """Verify at fiducials that the map lies where the prober assumes it: at each all lines of a die touch, or none.
+
+        The measurements are recorded with the first die that is approached.
+
+        Args:
+            subjects: all dies of the wafer, tested or not.
+
+        Raises:
+            BenchError: it does not, or the bench has no prober.
+            ContactError: no place that has a die conducts.
+        """
+        opened, description = self.opened, subjects[0].description
+        fits(opened.bench, fiducials)
+        assert opened.prober is not None, "fiducials are refused without a prober"
+        assert opened.needles is not None, "and a prober has needles"
+        opened.turn_to(description.nominal, description.polarity)
+        ground = LineGround(opened.needles)
+        self._fiducials = prove_map(ground, opened.prober, fiducials, subjects, self._touches, self._touching)
+        return self._fiducials
 
     def _exchange(self, subject: Site) -> dict[str, str]:
         """Have `subject` put on the board, unless it is there; return what it is called, and how that is known."""

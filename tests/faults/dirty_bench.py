@@ -118,7 +118,7 @@ def bench_of(family, rng):
 
 FAMILIES = (
     "keithley2600b", "keithley2400", "keithley2450", "keysight81160a", "keithley707b", "mpi_sentio", "keysightm9615a",
-    "generic", dirty_board.FAMILY, *(library for library in ADAPTED if find_spec(library)),
+    "generic", *dirty_board.BENCHES, *(library for library in ADAPTED if find_spec(library)),
 )  # fmt: skip
 """By driver; `keysightm9615a` has an NI switch module beside it, and generic are instruments of all kinds. The last are
 libraries that are installed."""
@@ -180,7 +180,7 @@ class Start:
 
     def __init__(self, family, number, *, clean=False):
         self.course, rng = Course(family, number), Random(f"{family} {number}")
-        self.board = Board() if family == dirty_board.FAMILY else None
+        self.board = Board(family) if family in dirty_board.BENCHES else None
         dirty = self._board() if self.board else self._probes(family, number)
         if not clean:
             self._leave(rng, dirty)

@@ -1,6 +1,7 @@
 """A board as another program left it: its registers, converters and potentiometers, an event that lasts, a client.
 
-The same start as of a bench of sources (`faults.dirty_bench`), around a small chip.
+The same start as of a bench of sources (`faults.dirty_bench`), around a small chip; or around two on a wafer, with the
+prober as another program left it as well.
 """
 
 import numpy as np
@@ -14,21 +15,23 @@ from labctl.station.twin import Twin
 from protocols.bias import read_bias, write_bias
 from sim_backend.description import DieDescription
 
-FAMILY = "daffodil"
+FAMILY, ON_NEEDLES = "daffodil", "daffodil on needles"
 SEED, V_GATE = 7, 3.29
 SHAPE = {"kernels": 2, "n_rows": 3, "n_cols": 2}
-BENCH = BoardBench.model_validate(
-    {
-        "name": FAMILY,
-        "body": {"driver": "daffodil", "resource": "1", "feedback": "10 kohm", "offset_reads": 2, **SHAPE},
-        "limits": {
-            "v_towards_p": "1 V", "v_towards_ap": "1 V", "v_gate": f"{V_GATE} V", "width": "10 ms",
-            "compliance": "10 mA", "ramp_rate": "1000 V/s",
-        },
-        "twin": {"ideal_instruments": True},
+KEYS = {
+    "name": FAMILY,
+    "body": {"driver": "daffodil", "resource": "1", "feedback": "10 kohm", "offset_reads": 2, **SHAPE},
+    "limits": {
+        "v_towards_p": "1 V", "v_towards_ap": "1 V", "v_gate": f"{V_GATE} V", "width": "10 ms",
+        "compliance": "10 mA", "ramp_rate": "1000 V/s",
     },
-    context={"file": True},
-)  # fmt: skip
+    "twin": {"ideal_instruments": True},
+}  # fmt: skip
+PROBER = {"driver": "mpi_sentio", "resource": "2", "overtravel_ceiling": "50 um", "compensation": "100 um"}
+BENCHES = {
+    FAMILY: BoardBench.model_validate(KEYS, context={"file": True}),
+    ON_NEEDLES: BoardBench.model_validate(KEYS | {"prober": PROBER}, context={"file": True}),
+}
 CHIP = DieDescription.model_validate(
     {
         "name": "chip",
@@ -50,17 +53,23 @@ CAUSES = {
 
 
 class Board:
-    """A board with a chip on it: what `Start` needs of a bench."""
+    """A board with a chip on it, or on needles: what `Start` needs of a bench.
 
-    key, bench, dirty = FAMILY, BENCH, ("board",)
+    Args:
+        family: one of `BENCHES`.
+    """
 
-    def __init__(self):
-        self.sites = [Site("D0", CHIP, SEED, (0, 0))]
-        self.twin = Twin(BENCH, {site.spot: simulated(site) for site in self.sites}, seed=SEED)
+    def __init__(self, family):
+        self.key, self.bench = family, BENCHES[family]
+        self.dirty = tuple(self.bench.instruments)
+        self.moves = self.bench.prober is not None
+        self.sites = [Site(f"D{k}", CHIP, SEED, (k, 0)) for k in range(1 + self.moves)]
+        dies = {site.spot: simulated(site) for site in self.sites}
+        self.twin = Twin(self.bench, dies, seed=SEED, in_contact=not self.moves)
 
     def measure(self):
         """Return a write with its read and two reads, and the time of those, s; LabError if the board refuses."""
-        with on_bench(BENCH, self.sites, "bytes", twin=self.twin, by_hand=True) as body:
+        with on_bench(self.bench, self.sites, "bytes", twin=self.twin, by_hand=not self.moves) as body:
             die = body.approach(self.sites[0]).die
             one = (np.array([1]), np.array([2]), np.array([1]))
             write = write_bias(die.geometry, *one, np.array([True]), v_gate=V_GATE).scaled(0.9)

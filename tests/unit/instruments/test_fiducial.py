@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from instruments.bench import Bench
-from instruments.fiducial import Fiducial, prove
+from instruments.fiducial import Fiducial, PadGround, fits, prove
 from instruments.open_bench import open_bench
 from labctl.batch.session import RunOptions, start
 from labctl.core.die_state import State
@@ -77,7 +77,8 @@ class Station:
     def prove(self, fiducials, **more):
         assert self.opened.prober is not None
         read = [Fiducial.model_validate(f, context={"file": True}) for f in fiducials]
-        return prove(self.opened.die, self.opened.prober, read, DIES, **more)
+        fits(self.opened.bench, read)
+        return prove(PadGround(self.opened.die), self.opened.prober, read, DIES, **more)
 
     @property
     def touches(self):
@@ -101,8 +102,8 @@ def test_a_wafer_that_lies_as_its_map_says_is_proved_with_one_touch_a_place():
     assert station.touches == 5
     assert [f.conducts for f in results] == [False, False, True, True, True]
     # R_P is 2.4 kohm and R_AP 5.3 kohm, beside sneak paths through three more cells
-    assert 1e3 < results[2].resistance["r0", "c0"] < 6e3
-    assert results[4].resistance["r0", "c0"] == pytest.approx(15e-3 / 20e-6)
+    assert 1e3 < results[2].resistance["r0-c0"] < 6e3
+    assert results[4].resistance["r0-c0"] == pytest.approx(15e-3 / 20e-6)
     ledger = station.twin.ledger
     assert (ledger.hot_switches, ledger.moves_in_contact) == (0, 0)
     assert ledger.peak_cell_voltage <= 15e-3 * 1.001
