@@ -75,6 +75,18 @@ def test_the_example_is_checked_and_changes_nothing(labctl):
     assert "every line at rest, verified by the board: yes" in text
 
 
+def test_the_example_on_a_wafer_is_checked_planned_and_switched_off(labctl):
+    wafer = EXAMPLES / "bench-daffodil-wafer.yaml"
+    text = " ".join(labctl("check", wafer, "--sim", "tcp").stdout.split())
+    assert "its lines end at the needles of a prober" in text
+    assert "chuck separated by its heights" in text
+    night = EXAMPLES / "overnight-36-dies.yaml"
+    plans = [json.loads(labctl("plan", night, "--bench", bench, "--json").stdout) for bench in (BENCH, wafer)]
+    sockets, needles = (plan["total"]["time"] for plan in plans)
+    assert sockets < needles < sockets + 36 * 2 * 0.2  # contact is proved behind both stages of each die
+    assert "board: outputs verified off at 0 V" in labctl("off", wafer, "--sim", "tcp").stdout
+
+
 def test_the_example_is_planned_by_the_times_of_the_board(labctl, edited):
     plan = json.loads(labctl("plan", CAMPAIGN, "--bench", BENCH, "--json").stdout)
     slower = json.loads(labctl("plan", CAMPAIGN, "--bench", edited(conversion="500 us"), "--json").stdout)

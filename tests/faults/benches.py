@@ -3,7 +3,8 @@
 One has its sources over a matrix, and a station that steps; the others differ from it in what a fault may meet: cells
 that are written inside the sources, levels that stand between two calls, drivers of every kind that stand in for
 others, two matrices, one channel on two needles, a pulse that is a list of levels, a source that the host times, a
-pulse source beside the source that reads, and an object of PyMeasure, where that is installed. Instruments that are
+pulse source beside the source that reads, an object of PyMeasure, where that is installed, and boards, in whose socket
+a person puts dies, or whose needles a prober puts on them. Instruments that are
 driven by calls of their makers' libraries have no messages to which anything could happen.
 """
 
