@@ -84,7 +84,7 @@ def test_the_example_on_a_wafer_is_checked_planned_and_switched_off(labctl):
     plans = [json.loads(labctl("plan", night, "--bench", bench, "--json").stdout) for bench in (BENCH, wafer)]
     sockets, needles = (plan["total"]["time"] for plan in plans)
     assert sockets < needles < sockets + 36 * 2 * 0.2  # contact is proved behind both stages of each die
-    assert "board: outputs verified off at 0 V" in labctl("off", wafer, "--sim", "tcp").stdout
+    assert "board: outputs verified off at 0 V" in labctl("off", wafer, "--sim", "tcp").stderr
 
 
 def test_the_example_is_planned_by_the_times_of_the_board(labctl, edited):

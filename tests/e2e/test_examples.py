@@ -24,7 +24,8 @@ CAMPAIGNS = {
 """Campaigns and the one die that is run."""
 ELSEWHERE = (
     "digits-one-chip.yaml", "bench-daffodil.yaml", "bench-arc-two.yaml", "bench-m9615a-niswitch.yaml",
-    "bench-pymeasure-2400.yaml", "bench-daffodil-library.yaml", "bench-daffodil-wafer.yaml", "survey-one-cell-slowly.yaml",
+    "bench-pymeasure-2400.yaml", "bench-daffodil-library.yaml", "bench-daffodil-wafer.yaml",
+    "survey-one-cell-slowly.yaml",
 )  # fmt: skip
 """Carried out, on small dies, by tests of boards, of makers' libraries and of adapters."""
 BENCHES = (

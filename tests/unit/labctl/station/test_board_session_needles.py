@@ -6,11 +6,12 @@ import pytest
 from instruments import mpi_sentio
 from instruments.bench_state import IllegalTransition
 from instruments.board_bench import BoardBench
-from instruments.fiducial import Fiducial, fits
+from instruments.fiducial import fits
 from labctl.core.bias import Bias
 from labctl.core.die_state import State
 from labctl.core.driver import Driver, DriverKind, Wire
 from labctl.core.errors import BenchError, ContactError, InstrumentError
+from labctl.core.fiducial import Fiducial
 from labctl.core.operations import Sense
 from labctl.core.site import Site
 from labctl.station.bench_setup import on_bench
