@@ -1,5 +1,9 @@
 """The facts that a run learned: one record is one fact, one type of record is one table."""
 
+import ast
+import inspect
+import itertools
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum, IntFlag
@@ -49,6 +53,26 @@ def codes_of(record: type[Record]) -> dict[str, type[IntEnum | IntFlag]]:
             if isinstance(kind, type) and issubclass(kind, IntEnum | IntFlag):
                 codes[f.name] = kind
     return codes
+
+
+def meanings_of(kind: type) -> dict[str, str]:
+    """Return the line of text under each field of a record type, or member of an enumeration; {} without its source."""
+    try:
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return {}
+    texts = {}
+    for node, below in itertools.pairwise(getattr(tree, "body", ())):
+        name = (
+            node.target
+            if isinstance(node, ast.AnnAssign)
+            else node.targets[0]
+            if isinstance(node, ast.Assign)
+            else None
+        )
+        if isinstance(name, ast.Name) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            texts[name.id] = " ".join(str(below.value.value).split())
+    return texts
 
 
 class History:

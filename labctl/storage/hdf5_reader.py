@@ -12,7 +12,7 @@ import numpy as np
 
 from labctl.core.errors import StorageError
 from labctl.storage.arrays import Array, decode, storage
-from labctl.storage.hdf5_items import LABELS, file_key
+from labctl.storage.hdf5_items import LABELS, Group, Item, dataset, file_key
 from labctl.storage.journal_reader import Entry, Operation, Stamp
 from labctl.storage.tables import Table, narrow
 from labctl.storage.vouching import FORMAT, refuse_unrecorded, vouch, way_back
@@ -34,6 +34,11 @@ def load(stored: h5py.Dataset, where: Any = ()) -> Array:
             return np.asarray(np.char.decode(fixed, "utf-8"))
     text = np.asarray(stored.asstr()[where])
     return text.astype(np.str_) if text.size else np.zeros(text.shape, "U1")
+
+
+def load_attribute(value: Any) -> Any:
+    """Return an attribute, text as `str`."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 class SealedDie:
@@ -96,6 +101,10 @@ class SealedDie:
         """Content of ``run.json``."""
         return self._values("provenance/run")
 
+    def noted(self, what: str) -> dict[str, str]:
+        """Return what instruments said at the last approach by name: "instruments" or "calibration"; {} if nothing."""
+        return self._values(f"provenance/{what}") if f"provenance/{what}" in self._entry else {}
+
     def input_file(self, name: str) -> bytes | None:
         """Return the bytes of an input file of the run, None if it has no copy of that."""
         stored = self._entry["provenance/files"].get(file_key(name))
@@ -133,6 +142,20 @@ class SealedDie:
             axes={f: [str(n) for n in c.attrs[LABELS]][1:] for f, c in columns.items() if LABELS in c.attrs},
             codes={f: _codes(str(column.attrs["codes"])) for f, column in columns.items() if "codes" in column.attrs},
         )
+
+    def operation_items(self) -> Iterator[Item]:
+        """Yield the operations as items of another file, with the names that they have in this one."""
+
+        def walk(group: h5py.Group, path: str) -> Iterator[Item]:
+            yield Group(path, {name: load_attribute(value) for name, value in group.attrs.items()})
+            for name, stored in group.items():
+                if isinstance(stored, h5py.Group):
+                    yield from walk(stored, f"{path}/{name}")
+                else:
+                    attrs = {key: load_attribute(value) for key, value in stored.attrs.items()}
+                    yield dataset(f"{path}/{name}", load(stored), attrs.pop("units", ""), **attrs)
+
+        return walk(self._entry["operations"], "/entry/operations")
 
     def events(self) -> Iterator[Entry]:
         """Yield the events, as the journal yields them."""

@@ -39,7 +39,7 @@ def test_every_command_of_the_readme_works(command, labctl, campaign, few_soluti
         words += ["--only", "W02-x1y1"]
     if words[0] == "run" and "--out" in words:
         words[words.index("--out") + 1] = str(tmp_path / "run")
-    if words[0] in ("show", "watch", "report", "export", "verify", "prune"):
+    if words[0] in ("show", "watch", "report", "export", "verify", "prune", "publish"):
         words[1] = str(finished[0])
     if words[0] == "fleet":
         pytest.importorskip("pyarrow")

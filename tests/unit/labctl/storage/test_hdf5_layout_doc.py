@@ -3,12 +3,10 @@
 Run as a program, this file writes the tables into the document.
 """
 
-import ast
 import importlib
 import inspect
 import pkgutil
 import re
-import textwrap
 from collections.abc import Iterator
 from dataclasses import fields
 from enum import IntEnum, IntFlag
@@ -20,8 +18,9 @@ import pytest
 import protocols
 from labctl.core.defects import Defect
 from labctl.core.operations import Flag
-from labctl.core.record import Record, units_of
+from labctl.core.record import Record, meanings_of, units_of
 from labctl.core.units import BoolArray, FloatArray, IntArray
+from labctl.export.dictionary import FLAGS, USUAL
 from labctl.storage.tables import columns_of
 from protocols.records import TABLES
 
@@ -33,24 +32,6 @@ COMMON = (
     "Along the axis `direction`, 0 is towards AP and 1 is towards P; `row`, `col`, `layer` and `kernel` count from 0."
 )
 TYPES = {float: "float64", int: "int64", bool: "bool", str: "text"}
-FLAGS = {
-    "COMPLIANCE": "a source was at its current limit, so the voltage is not the one asked for",
-    "OVERRANGE": "the current is beyond what the meter can say",
-    "INVALID": "the instrument gave no valid reading",
-    "UNKNOWN": "it is not known what came of it: the run was interrupted between intent and result",
-}
-USUAL = {
-    "kernel": "kernel of the cell",
-    "row": "row of the cell",
-    "col": "column of the cell",
-    "target": "True is P",
-    "state": "conductance above the cut: P",
-    "width": "width of the pulse",
-    "v_read": "cell voltage of the read",
-    "conductance": "current / v_read",
-    "flag": "bits of `Flag`, of the read",
-}
-"""Meaning of fields that are called alike in many tables, where a class does not say more."""
 ARRAYS = {FloatArray: "float64", IntArray: "int64", BoolArray: "bool"}
 
 
@@ -65,27 +46,9 @@ def record_types() -> list[type[Record]]:
     return sorted(kinds.values(), key=lambda k: (k.__module__, inspect.getsourcelines(k)[1]))
 
 
-def documented(kind: type) -> dict[str, str]:
-    """The line of text under each field or member of a class."""
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(tree, ast.ClassDef)
-    texts = {}
-    for node, below in zip(tree.body, tree.body[1:], strict=False):
-        name = (
-            node.target
-            if isinstance(node, ast.AnnAssign)
-            else node.targets[0]
-            if isinstance(node, ast.Assign)
-            else None
-        )
-        if isinstance(name, ast.Name) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            texts[name.id] = " ".join(str(below.value.value).split())
-    return texts
-
-
 def rows(kind: type[Record]) -> Iterator[str]:
     """One line of the document per field."""
-    hints, units, texts, columns = get_type_hints(kind), units_of(kind), documented(kind), columns_of(kind)
+    hints, units, texts, columns = get_type_hints(kind), units_of(kind), meanings_of(kind), columns_of(kind)
     for field in fields(kind):
         name, text = field.name, texts.get(field.name) or USUAL.get(field.name, "")
         match = re.match(r"(\([^)]*,[^)]*\))(?:, )?(.*)", text)
@@ -105,7 +68,7 @@ def rows(kind: type[Record]) -> Iterator[str]:
 
 def codes(kind: type[IntEnum] | type[IntFlag], title: str) -> Iterator[str]:
     """The members of an enumeration as a table."""
-    texts = {**FLAGS, **documented(kind)}
+    texts = {**FLAGS, **meanings_of(kind)}
     yield f"### {title}\n\n| code | name | meaning |\n|---|---|---|"
     for member in kind:
         yield f"| {int(member)} | {member.name.lower()} | {texts.get(member.name, '')} |"
@@ -146,7 +109,7 @@ def test_the_document_says_what_the_record_classes_say() -> None:
 
 @pytest.mark.parametrize("kind", record_types(), ids=lambda kind: kind.table)
 def test_every_field_has_a_meaning_and_every_array_its_axes(kind: type[Record]) -> None:
-    texts, columns = {**USUAL, **documented(kind)}, columns_of(kind)
+    texts, columns = {**USUAL, **meanings_of(kind)}, columns_of(kind)
     assert not [f.name for f in fields(kind) if len(texts.get(f.name, "")) < 5]
     if kind in TABLES:
         arrays = {name for name, what in columns.kinds.items() if what == "array"}
