@@ -61,6 +61,7 @@ def check(
     from instruments.check_bench import check_bench, wired_text
     from instruments.first_day import Verdict
     from instruments.first_day import first_day as findings_of
+    from instruments.visa import SUCH_AS, misspelt_resource
     from labctl.station import energise as station
     from labctl.storage.latch import latch_of
     from labctl.storage.locks import bench_lock
@@ -107,6 +108,8 @@ def check(
             screen.print(f"    {line}", markup=False)
         for line in report.wrong:
             screen.print(f"    LOOK: {line}", markup=False)
+        if not real and report.resource and (why := misspelt_resource(report.resource)):
+            screen.print(f"    warning: no VISA address ({why}); expected one such as {SUCH_AS}", markup=False)
     if pin:
         from labctl.station.pin import pin_serials
 

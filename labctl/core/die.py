@@ -86,7 +86,8 @@ class PlanScripts(Protocol):
 def unknown_operation(die: object, operation: object) -> BenchError:
     """Return the error of a die that is given an operation of a type that it does not know."""
     odd = type(operation).__name__
-    return BenchError(f"{type(die).__name__} does not know the operation {odd}; nothing was done, expected one of ours")
+    known = "expected one such as Sense or Pulse"
+    return BenchError(f"{type(die).__name__} does not know the operation {odd}, {known}; nothing was done")
 
 
 class DieBase(ABC):

@@ -139,7 +139,10 @@ def _bench(path: Path, fiducials: Sequence[Fiducial], sim: str | None) -> "Loade
     from labctl.station.stand_ins import require_sockets
 
     loaded = read_bench(path)
-    fits(loaded.value, fiducials)
+    try:
+        fits(loaded.value, fiducials)
+    except BenchError as error:
+        raise loaded.error(str(error), *(("wiring",) if "pad" in str(error) else ())) from error
     if sim == "tcp":
         require_sockets(loaded.value)
     return loaded

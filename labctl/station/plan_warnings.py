@@ -4,9 +4,8 @@ Each rule is a function that yields its warnings and says on what its threshold 
 before anything is energised; none changes what is done.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,16 @@ from labctl.config.bins import NO_LIMITS
 from labctl.core.bias import Bias, Kind
 from labctl.core.board import Stepped
 from labctl.core.model import Model
-from labctl.core.site import Spot
 from labctl.core.units import Second, Volt
 from labctl.execution.plan import DiePlan
+from labctl.station.map_warnings import (
+    another_wafer,
+    fiducials_against_the_map,
+    letters_in_a_map,
+    one_place,
+    rows_of_a_map,
+)
+from labctl.station.plan_warning import PlanWarning, where_of
 from labctl.station.run_spec import RunSpec
 from labctl.terminal.progress import counted, duration, quantity
 from protocols.settings import ReadSettings
@@ -33,32 +39,10 @@ use; above, the free layer breaks up into domains. A number beyond them mostly h
 NEAR = 0.5
 """Share of the median switching voltage from which a read is near a write: half-selected cells see so much, once a
 pulse, and the cells of a survey are read far more often."""
+FAR = 100
+"""Times the current of a whole line in P, from which a current limit protects nothing."""
 STEP = 5e-3
 """Share of a read voltage by which a board may miss it: more is not lost in the noise of 12 bits."""
-DIE_MARKS = "X"
-"""Marks of a drawn map that stand for a die; a dot and a space stand for none."""
-
-
-@dataclass(frozen=True)
-class PlanWarning:
-    """One warning.
-
-    Args:
-        text: what was found, and what was expected.
-        key: of the value in its file.
-        where: `file:line`; empty if the value is in no file.
-    """
-
-    text: str
-    key: str = ""
-    where: str = ""
-
-    def __str__(self) -> str:
-        return ": ".join(filter(None, [self.where, self.key, self.text]))
-
-    def plain(self) -> dict[str, str]:
-        """Return it for JSON."""
-        return asdict(self)
 
 
 Rule = Callable[[RunSpec, Sequence[DiePlan]], Iterator[PlanWarning]]
@@ -76,7 +60,7 @@ def no_limits(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     text = f"{NO_LIMITS}: a die that can be measured will be called 'measured', and none 'good'"
     if spec.batch.stop.low_yield is not None:
         text += "; batch.stop.low_yield counts the dies that cannot be measured only"
-    yield PlanWarning(text, "accept", _where(spec, spec.loaded[0].value))
+    yield PlanWarning(text, "accept", where_of(spec, spec.loaded[0].value))
 
 
 def diameters(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
@@ -92,7 +76,7 @@ def diameters(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
                 f"junctions of {quantity(diameter, 'm')} in die {name}, with R_P {quantity(r_p, 'ohm')}; "
                 f"expected {quantity(SMALLEST, 'm')} to {quantity(LARGEST, 'm')}",
                 ".".join(map(str, ("junction", *path))),
-                _where(spec, description.junction, "junction", *path),
+                where_of(spec, description.junction, "junction", *path),
             )
 
 
@@ -105,7 +89,7 @@ def reads_that_count(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWa
                 f"cells are read at {quantity(read.v_read, 'V')}, and a cell that sees more than limits.v_count, "
                 f"{quantity(limit, 'V')}, has got a pulse",
                 ".".join(map(str, (*path, "v_read"))),
-                _where(spec, spec.loaded[0].value, *path, "v_read"),
+                where_of(spec, spec.loaded[0].value, *path, "v_read"),
             )
 
 
@@ -125,7 +109,7 @@ def reads_that_write(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWa
             f"a read at {quantity(read.v_read, 'V')}{across} for {quantity(worst.time, 's')} {what} "
             f"{quantity(worst.median, 'V')}, which switches half of the cells of die {worst.die} in that time",
             ".".join(map(str, (*path, "v_read"))),
-            _where(spec, spec.loaded[0].value, *path, "v_read"),
+            where_of(spec, spec.loaded[0].value, *path, "v_read"),
         )
 
 
@@ -170,7 +154,7 @@ def gates_that_do_not_open(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[
                 f"{quantity(board.reference, 'V')} and its threshold is {quantity(transistor.v_threshold, 'V')} above "
                 "that, both from the chip's ground; expected more than their sum",
                 ".".join(map(str, (*path, "v_gate"))),
-                _where(spec, spec.loaded[0].value, *path, "v_gate"),
+                where_of(spec, spec.loaded[0].value, *path, "v_gate"),
             )
             break
 
@@ -192,69 +176,8 @@ def steps_of_a_board(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWa
                 f"cells are read at {quantity(applied, 'V')}, which the converters of the board make of "
                 f"{quantity(read.v_read, 'V')}; conductances are taken to be at {quantity(read.v_read, 'V')}",
                 ".".join(map(str, (*path, "v_read"))),
-                _where(spec, spec.loaded[0].value, *path, "v_read"),
+                where_of(spec, spec.loaded[0].value, *path, "v_read"),
             )
-
-
-def another_wafer(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
-    """Warn of a map file that is of another wafer or lot than the wafer file says; a real bench refuses it."""
-    if spec.layout is None:
-        return
-    for _, text in spec.layout.conflicts:
-        source = next(s for s in spec.loaded if getattr(s.value, "map_file", None) == spec.layout.source)
-        yield PlanWarning(f"{text}. A bench refuses it", "map_file", source.where("map_file"))
-
-
-def letters_in_a_map(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
-    """Warn of marks in a drawn map that are dies only because they are no dot."""
-    for source in spec.loaded:
-        for number, row in enumerate(getattr(source.value, "map", ()) or ()):
-            if re.fullmatch(r"\S( \S){2,}", row):
-                yield PlanWarning(
-                    f"the blanks in {row!r} are taken for places without a die, so that the dies on both sides lie "
-                    f"apart; expected {DIE_MARKS} for a die and a dot for none",
-                    f"map.{number}",
-                    source.where("map", number),
-                )
-            if odd := sorted(set(row) - set(DIE_MARKS) - set(". ")):
-                marks = " and ".join(repr(mark) for mark in odd)
-                yield PlanWarning(
-                    f"{marks} in {row!r} {'is' if len(odd) == 1 else 'are'} taken for a die; "
-                    f"expected {DIE_MARKS} for a die and a dot for none",
-                    f"map.{number}",
-                    source.where("map", number),
-                )
-
-
-def rows_of_a_map(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
-    """Warn of a drawn map whose rows are not equally long: marks may be missing at either end."""
-    for source in spec.loaded:
-        rows: tuple[str, ...] = getattr(source.value, "map", ()) or ()
-        for number, row in enumerate(rows):
-            if len(row) != len(rows[0]):
-                yield PlanWarning(
-                    f"{row!r} has {counted(len(row), 'place')} and the first row {len(rows[0])}; what is missing is "
-                    "taken for places without a die on the right; expected rows of one length",
-                    f"map.{number}",
-                    source.where("map", number),
-                )
-                break
-
-
-def fiducials_against_the_map(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
-    """Warn of a fiducial that expects contact where the map has no die, or none where it has one."""
-    if spec.layout is None:
-        return
-    places = {(place.x, place.y) for place in spec.layout.map.places}
-    for source in spec.loaded:
-        for number, fiducial in enumerate(getattr(source.value, "fiducials", ())):
-            if fiducial.expect is not None and fiducial.open == (fiducial.at in places):
-                yield PlanWarning(
-                    f"'{fiducial.expect}' is expected at {fiducial.name}, where the map has "
-                    f"{'a' if fiducial.open else 'no'} die; the map cannot be proved by that",
-                    f"fiducials.{number}",
-                    source.where("fiducials", number),
-                )
 
 
 def dies_of_a_pretest(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
@@ -264,7 +187,7 @@ def dies_of_a_pretest(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanW
         yield PlanWarning(
             f"the pre-test is of {counted(number, 'die')} and the run has {len(spec.subjects)}; expected fewer",
             "batch.pretest",
-            _where(spec, spec.loaded[0].value, "batch", "pretest"),
+            where_of(spec, spec.loaded[0].value, "batch", "pretest"),
         )
 
 
@@ -279,7 +202,40 @@ def limits_of_the_bench(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[Pla
             yield PlanWarning(
                 f"{quantity(asked, unit)} here and {quantity(own, unit)} in the bench file, which holds",
                 f"limits.{key}",
-                _where(spec, spec.loaded[0].value, "limits", key),
+                where_of(spec, spec.loaded[0].value, "limits", key),
+            )
+
+
+def gates_of_no_transistor(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of a gate voltage that is written for dies of which none has a gate."""
+    if any(site.description.shape.kind is not Kind.PASSIVE for site in spec.subjects):
+        return
+    root = spec.loaded[0].root if spec.loaded else None
+    for path, _ in _reads(spec):
+        node = root
+        for step in (*path, "v_gate"):
+            node = node.child(step) if node is not None else None
+        if node is not None:
+            yield PlanWarning(
+                "a gate voltage, and no die of this campaign has transistors; expected none",
+                ".".join(map(str, (*path, "v_gate"))),
+                node.where,
+            )
+
+
+def compliance_of_no_use(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of a current limit far beyond what all cells of a line take together: a lost prefix, mostly."""
+    limits = spec.limits
+    for name, die in _descriptions(spec):
+        shape = die.shape
+        cells, conductance = max(shape.n_rows, shape.n_cols), max(die.nominal.g_p(k) for k in range(shape.kernels))
+        most = cells * conductance * max(limits.v_towards_p, limits.v_towards_ap)
+        if limits.compliance > FAR * most:
+            yield PlanWarning(
+                f"a current limit of {quantity(limits.compliance, 'A')}, and all cells in P of a line of die {name} "
+                f"take {quantity(most, 'A')} together at the highest voltage; nothing is limited by that",
+                "limits.compliance",
+                where_of(spec, spec.loaded[0].value, "limits", "compliance"),
             )
 
 
@@ -296,7 +252,7 @@ def budget(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
         f"the plan takes {duration(float(times[-1]))} of bench time and the budget is {duration(allowed)}: "
         f"time for about {whole} of {counted(number, 'die')}{simulated}",
         "batch.budgets.time",
-        _where(spec, spec.loaded[0].value, "batch", "budgets", "time"),
+        where_of(spec, spec.loaded[0].value, "batch", "budgets", "time"),
     )
 
 
@@ -314,7 +270,7 @@ def addresses(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
             yield PlanWarning(
                 f"'{entry.address.resource}' is no VISA address ({why}); expected one such as {SUCH_AS}",
                 f"instruments.{name}.resource",
-                _where(spec, spec.bench, "instruments", name, "resource"),
+                where_of(spec, spec.bench, "instruments", name, "resource"),
             )
 
 
@@ -327,7 +283,7 @@ def equal_instruments(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanW
         yield PlanWarning(
             f"{text_of(one, other)}; on the real bench that is refused",
             f"instruments.{other}",
-            _where(spec, spec.bench, "instruments", other),
+            where_of(spec, spec.bench, "instruments", other),
         )
 
 
@@ -339,21 +295,8 @@ def pulses_that_never_count(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator
             f"pulses count above {quantity(limits.v_count, 'V')} and none may be above {quantity(highest, 'V')}, so "
             "limits.pulses_per_cell limits nothing; expected a voltage below those of the pulses",
             "limits.v_count",
-            _where(spec, spec.loaded[0].value, "limits", "v_count"),
+            where_of(spec, spec.loaded[0].value, "limits", "v_count"),
         )
-
-
-def one_place(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
-    """Warn of two dies at one place of the map: a prober goes to the same die for both."""
-    first: dict[Spot, str] = {}
-    for site in spec.subjects:
-        if (other := first.setdefault(site.spot, site.name)) != site.name:
-            yield PlanWarning(
-                f"{other} and {site.name} are both at x{site.at[0]}y{site.at[1]}, where a prober finds one die; "
-                "expected a place for each",
-                "dies",
-                _where(spec, spec.loaded[0].value, "dies"),
-            )
 
 
 RULES: tuple[Rule, ...] = (
@@ -369,6 +312,8 @@ RULES: tuple[Rule, ...] = (
     letters_in_a_map,
     rows_of_a_map,
     fiducials_against_the_map,
+    gates_of_no_transistor,
+    compliance_of_no_use,
     dies_of_a_pretest,
     limits_of_the_bench,
     budget,
@@ -405,12 +350,3 @@ def _settings(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[s
     if isinstance(value, Model):
         for name in type(value).model_fields:
             yield from _settings(getattr(value, name), (*path, name))
-
-
-def _where(spec: RunSpec, value: object, *path: str | int) -> str:
-    """Return `file:line` of `path` in the file that `value` was read from; "" if no file holds it as it is."""
-    for source in spec.loaded:
-        read = source.value
-        if read is value or getattr(read, "junction", None) is value:
-            return str(source.where(*path))
-    return ""

@@ -205,6 +205,10 @@ def test_a_mistake_of_two_places_is_found_at_one_of_them(tmp_path, labctl, campa
         (("- XXX", "- XXXX"), "map.1: 'XXXX' has 4 places and the first row 3"),
         (("map:", "fiducials: [{at: x9y9, expect: contact}]\nmap:"), "where the map has no die; the map cannot be"),
         (("map:", "fiducials: [{at: x1y0, expect: no contact}]\nmap:"), "where the map has a die; the map cannot be"),
+        (
+            ("lot: L7", "vary: {ra: {sigma: 1 %}}"),
+            "stages.0.survey.v_gate: a gate voltage, and no die of this",
+        ),
         (None, "--set: batch.pretest: the pre-test is of 9 dies and the run has 4; expected fewer"),
     ],
 )
@@ -213,8 +217,31 @@ def test_what_is_legal_and_hardly_meant_is_said_before_the_run(tmp_path, labctl,
     (tmp_path / "wafer.yaml").write_text(WAFER.replace(*wafer) if wafer else WAFER)
     (tmp_path / "c.yaml").write_text(
         CAMPAIGN.replace("dies: [{name: A, file: die.yaml}]", "wafer: {file: wafer.yaml, die: die.yaml}")
+        .replace("v_max: 600 mV", "v_max: 600 mV, v_gate: 3 V")
+        .replace("compliance: 10 mA", "compliance: 10 A")
     )
-    assert says in labctl("plan", "c.yaml", "--set", f"batch.pretest={2 if wafer else 9}", cwd=tmp_path).stdout
+    out = labctl("plan", "c.yaml", "--set", f"batch.pretest={2 if wafer else 9}", cwd=tmp_path).stdout
+    assert says in out
+    assert "limits.compliance: a current limit of 10 A, and all cells in P of a line of die W-x1y0 take" in out
+
+
+def test_a_bench_that_does_not_go_with_the_wafer_is_named(tmp_path, labctl):
+    (tmp_path / "die.yaml").write_text(DIE.replace("n_rows: 3", "n_rows: 1").replace("n_cols: 2", "n_cols: 1"))
+    (tmp_path / "wafer.yaml").write_text(WAFER.replace("map:", "fiducials: [{at: x9y9, expect: no contact}]\nmap:"))
+    (tmp_path / "c.yaml").write_text(
+        CAMPAIGN.replace("dies: [{name: A, file: die.yaml}]", "wafer: {file: wafer.yaml, die: die.yaml}")
+    )
+    labctl("new", "bench", "bench.yaml", "--like", "bench-2400-two-needles", cwd=tmp_path)
+    done = labctl("plan", "c.yaml", "--bench", "bench.yaml", cwd=tmp_path, expect=2)
+    assert "bench.yaml:" in done.stderr
+    assert "the wafer has fiducials, and the bench '2400 on two needles' has no prober to go there" in done.stderr
+
+
+def test_the_twin_says_of_an_address_that_it_is_none(tmp_path, labctl):
+    labctl("new", "bench", "bench.yaml", "--like", "bench-2400-two-needles", cwd=tmp_path)
+    path = tmp_path / "bench.yaml"
+    path.write_text(path.read_text().replace("GPIB0::24::INSTR  ", "192.0.2.24  "))
+    assert "warning: no VISA address (" in labctl("check", "bench.yaml", "--sim", "bytes", cwd=tmp_path).stdout
 
 
 PLACE = (np.array([0]), np.array([0]), np.array([0]))
