@@ -112,7 +112,10 @@ class BenchIO:
         sources: dict[str, SourceMeasure | PulseSource] = dict(zip(self._names, self.units, strict=True))
         sources |= self.pulse_sources
         if orderly and not notes:
-            sources = {name: unit for name, unit in sources.items() if not self._off(name, unit, notes)}
+            for name, unit in list(sources.items()):
+                if not self._off(name, unit, notes):
+                    break  # nobody waits for it while others are on: they go off at once beside it
+                del sources[name]
         failed, _ = silence(sources, self._patience, self._wait)
         stay = "; relays stay as they are" if failed else ""
         if not failed:

@@ -21,8 +21,9 @@ from instruments.entry import Entry
 from instruments.keithley707b import CROSSPOINT, DELAYS, FORBIDDEN, LABELS, MOVES, NO_DELAYS, SLOTS, parse_closed
 from instruments.keithley2400_settings import FULL
 from instruments.keithley2600b_script import FUNCTIONS
+from instruments.keysightb2200 import UNKNOWN_CHANNEL
 from instruments.mpi_sentio import STEPPING
-from instruments.scpi import Scpi, numbers_in
+from instruments.scpi import Scpi, error_in, numbers_in
 from instruments.sentio_reply import SentioLink
 from instruments.timing import BenchTiming
 from instruments.tsp import LONGEST_CHUNK, PROMPT, Refused, Tsp, number, parse_numbers
@@ -369,6 +370,12 @@ def _relay_rules(box: Box) -> Answer:
     )
 
 
+def _unknown_channel(box: Box) -> Answer:
+    """Ask whether output 0 is closed, which there is in no configuration."""
+    expected, reply = "an error, and the question behind it answered", box.transport.query(UNKNOWN_CHANNEL).strip()
+    return expected, reply, error_in(reply)[0] != 0
+
+
 def _chuck_heights(box: Box) -> Answer:
     replies = [box.transport.query(text) for text in ("get_chuck_z Z", "get_chuck_site_heights Wafer")]
     where, doubts = box.driver.standing()
@@ -412,6 +419,7 @@ CHECKS: Mapping[str, Callable[[Box], Answer]] = {
     "channel-lists": _channel_lists,
     "label-like-a-channel": _label_like_a_channel,
     "relay-rules": _relay_rules,
+    "unknown-channel": _unknown_channel,
     "chuck-heights": _chuck_heights,
     "die-and-axes": _die_and_axes,
     "overtravel": _overtravel,

@@ -6,11 +6,11 @@ them, and levels stand from one call to the next. What is beyond a setup is refu
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from instruments.transport import CHECK
-from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
 from labctl.core.operations import Flag
 from labctl.core.source import (
     Aperture,
@@ -275,3 +275,20 @@ def noting(failures: list[str]) -> Iterator[None]:
         yield
     except Exception as error:
         failures.append(str(error) or type(error).__name__)
+
+
+@contextmanager
+def restored(restore: Callable[[], None]) -> Iterator[None]:
+    """Set back what a step needed otherwise, however the step ends, unless its link does not answer.
+
+    A link that does not answer is not waited for once more while other sources are on: who makes safe is told at once,
+    and a channel is reset before its output goes on again.
+    """
+    try:
+        yield
+    except LinkTimeoutError:
+        raise
+    except BaseException:
+        restore()
+        raise
+    restore()

@@ -18,6 +18,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from instruments.host_timed import restored
 from instruments.keithley2400_models import LONGEST_PULSE, MODELS, SHORTEST_PULSE
 from instruments.keithley2400_settings import AFTER_RESET, FULL, NEUTRAL, OFF_MODE, settings
 from instruments.scpi import number
@@ -180,13 +181,15 @@ class Keithley2400(ScpiSource):
             self._scpi.set(f":TRIG:DEL {number(wait)}")
         conversions = CONVERSIONS * (1 + voltage)
         extra = wait + conversions * (self._cycles / self._frequency + CONVERT) + SLACK
-        try:
-            replies = self._read(_READ, extra)
-        finally:
+
+        def usual() -> None:
             if wait > 0:
                 self._scpi.set(":TRIG:DEL 0")
             if voltage:
                 self._scpi.set(':SENS:FUNC:OFF "VOLT"')
+
+        with restored(usual):
+            replies = self._read(_READ, extra)
         volts, amps, limited = self._status(replies[0])
         level = self._scpi.number(replies[2], ":SOUR:VOLT?")
         refuse_undriven(f"{self.name}.{channel}", self._scpi.is_on(replies[1]), level, self._at)
@@ -223,7 +226,8 @@ class Keithley2400(ScpiSource):
         """
         delay = seconds - self._shortest
         levels = f"{number(volts)},{number(self._at)}"
-        try:
+        usual = f":SOUR:VOLT:MODE FIX;:TRIG:COUN 1;:SOUR:DEL 0;:SENS:CURR:NPLC {number(self._cycles)};:SYST:AZER 1"
+        with restored(lambda: self._scpi.set(usual)):
             self._scpi.set(
                 f":SYST:AZER 0;:SENS:CURR:NPLC {number(CYCLES[0])};:SOUR:DEL {number(delay)};"
                 f":TRIG:COUN 2;:SOUR:LIST:VOLT {levels};:SOUR:VOLT:MODE LIST"
@@ -239,10 +243,6 @@ class Keithley2400(ScpiSource):
                     f"{self.name}.{CHANNEL} took {read} for '{levels}' and its delay; it was not begun; {CHECK}"
                 )
             readings, output = self._read([":READ?", ":OUTP?"], 2 * seconds + SLACK)
-        finally:
-            self._scpi.set(
-                f":SOUR:VOLT:MODE FIX;:TRIG:COUN 1;:SOUR:DEL 0;:SENS:CURR:NPLC {number(self._cycles)};:SYST:AZER 1"
-            )
         fields = readings.split(",")
         if len(fields) != 6:
             raise unexpected(self.name, ":READ?", readings, "the two readings of a pulse")

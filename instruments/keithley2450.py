@@ -18,6 +18,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from instruments.host_timed import restored
 from instruments.keithley2450_models import LONGEST_PULSE, MODELS, SHORTEST_PULSE
 from instruments.scpi import Refused, number
 from instruments.scpi_source import CHANNEL, STEP_MESSAGES, ScpiSource, Setting, plain, word
@@ -205,11 +206,10 @@ class Keithley2450(ScpiSource):
                 raise
         if voltage:
             self._scpi.set(":SOUR:VOLT:READ:BACK 1")
-        try:
+            with restored(lambda: self._scpi.set(":SOUR:VOLT:READ:BACK 0")):
+                reply, level = self._read(f"{_READ};:SOUR:VOLT?", seconds)
+        else:
             reply, level = self._read(f"{_READ};:SOUR:VOLT?", seconds)
-        finally:
-            if voltage:
-                self._scpi.set(":SOUR:VOLT:READ:BACK 0")
         volts, amps, output, limited = self._status(reply)
         refuse_undriven(f"{self.name}.{channel}", output, self._scpi.number(level, ":SOUR:VOLT?"), self._at)
         return amps, volts, limited
@@ -250,10 +250,9 @@ class Keithley2450(ScpiSource):
         cycles = max(CYCLES[0], (seconds / readings - OVERHEAD) * self._frequency)
         back = f":SOUR:VOLT {number(self._at)}"
         self._scpi.set(f":SENS:CURR:AZER 0;:SENS:COUN {readings};:SENS:CURR:NPLC {number(cycles)}")
-        try:
+        usual = f"{back};:SENS:COUN 1;:SENS:CURR:NPLC {number(self._cycles)};:SENS:CURR:AZER 1"
+        with restored(lambda: self._scpi.set(usual)):
             reply, level = self._read(f":SOUR:VOLT {number(volts)};{_READ};{back};:SOUR:VOLT?", seconds + SLACK)
-        finally:
-            self._scpi.set(f"{back};:SENS:COUN 1;:SENS:CURR:NPLC {number(self._cycles)};:SENS:CURR:AZER 1")
         source, _, output, limited = self._status(reply)
         refuse_undriven(f"{self.name}.{CHANNEL}", output, source, volts)
         refuse_undriven(f"{self.name}.{CHANNEL}", output, self._scpi.number(level, ":SOUR:VOLT?"), self._at)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from instruments.host_timed import HostTimedSource
 from instruments.scpi import Refused, Scpi, number
 from instruments.transport import CHECK
-from labctl.core.errors import InstrumentError, LabError
+from labctl.core.errors import InstrumentError, LabError, LinkTimeoutError
 from labctl.core.operations import Flag
 from labctl.core.source import (
     ChannelSetup,
@@ -275,7 +275,8 @@ class ScpiSource(HostTimedSource):
     def off(self, rate: float | None = None) -> None:
         """End what runs, go to 0 V (ramped at `rate` V/s if given), switch off, and read back.
 
-        Every command is tried, whatever those before it raised. InstrumentError if not verified off.
+        Every command is tried, whatever those before it raised; but a link that does not answer is given up at once,
+        for `emergency_off`, while other sources may be on. InstrumentError if not verified off.
         """
         failures: list[str] = []
         self._waiting = 0.0
@@ -285,6 +286,8 @@ class ScpiSource(HostTimedSource):
             if rate and state.output and state.level and state.current is None and math.isfinite(state.level):
                 self._at = state.level
                 self._ramp(CHANNEL, 0.0, rate)
+        except LinkTimeoutError:
+            raise
         except Exception as error:
             failures.append(str(error))
         self._levels[CHANNEL], self._at, self._waiting = 0.0, 0.0, 0.0
@@ -293,6 +296,8 @@ class ScpiSource(HostTimedSource):
                 self._scpi.set(command)
             except Refused:  # what counts is read back
                 continue
+            except LinkTimeoutError:
+                raise
             except Exception as error:
                 failures.append(str(error))
         try:

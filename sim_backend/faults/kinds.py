@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from sim_backend.emulators.b2200 import B2200
 from sim_backend.emulators.generic_matrix import GenericMatrix
 from sim_backend.emulators.k707 import K707
 from sim_backend.emulators.link import ConnectionDropped, Instrument, moves_freely
@@ -18,10 +19,12 @@ from sim_backend.emulators.tsp.instrument import TspInstrument
 from sim_backend.emulators.world import World
 
 NUMBER = re.compile(rb"[+-]?\d+\.\d+(?:[eE][+-]?\d+)?")
-SETTING = re.compile(rb"\bsmu[ab]\.[a-z.]+=[\w.+-]+ ?|:\w+(?:\[?\d\]?)?(?::\w+)+ [\w.+-]+;?")
+SETTING = re.compile(rb"\bsmu[ab]\.[a-z.]+=[\w.+-]+ ?|:\w+(?:\[?\d\]?)?(?::\w+)+ [\w.+-]+(?:,[\w.+-]+)*;?")
 STEP = re.compile(rb"(?<=[ )])mtj_(?:to|limit|wait)\([^()]*\) ")
 STUCK = 0.3
 """Share of the relays of one command that do not move."""
+MATRICES = K707 | GenericMatrix | B2200
+"""Emulated instruments whose relays can stay where they are."""
 
 
 class Link(Protocol):
@@ -310,7 +313,7 @@ _without("a ramp, limit or wait ignored", STEP)
 @kind("relays stuck")
 def _relays_stuck(injection: Injection, link: Link, data: bytes) -> bool:
     matrix = link.instrument
-    if not isinstance(matrix, K707 | GenericMatrix):
+    if not isinstance(matrix, MATRICES):
         return link.deliver(data)
     stuck: list[str] = []
 

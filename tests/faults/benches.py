@@ -2,10 +2,10 @@
 
 One has its sources over a matrix, and a station that steps; the others differ from it in what a fault may meet: cells
 that are written inside the sources, levels that stand between two calls, drivers of every kind that stand in for
-others, two matrices, one channel on two needles, a pulse that is a list of levels, a source that the host times, a
-pulse source beside the source that reads, an object of PyMeasure, where that is installed, and boards, in whose socket
-a person puts dies, or whose needles a prober puts on them. Instruments that are
-driven by calls of their makers' libraries have no messages to which anything could happen.
+others, two matrices, sources of one channel over a matrix of another maker, one channel on two needles, a pulse that is
+a list of levels, a source that the host times, a pulse source beside the source that reads, an object of PyMeasure,
+where that is installed, and boards, in whose socket a person puts dies, or whose needles a prober puts on them.
+Instruments that are driven by calls of their makers' libraries have no messages to which anything could happen.
 """
 
 from dataclasses import dataclass, field
@@ -30,6 +30,7 @@ from sim_backend.description import DieDescription
 from sim_backend.faults.boards import KINDS_OF_BOARDS
 
 WRITE = {"v_start": 0.44, "v_max": 0.56, "v_step": 0.06, "budget": 4, "aperture": 1e-3, "compliance": 5e-4}
+LINES = ["r0", "r1", "c0", "c1"]
 NEEDLES = {
     "kernels": [{"rows": ["top"], "cols": ["bottom"]}],
     "contact": [["top", "bottom"]],
@@ -51,6 +52,7 @@ class FaultBench:
         dies: number of dies, which are 1 where nothing moves.
         write: settings of write-verify.
         limits: of the campaign.
+        network: whether a network is written and read after the survey.
     """
 
     keys: dict[str, Any]
@@ -58,6 +60,7 @@ class FaultBench:
     dies: int = 2
     write: dict[str, Any] = field(default_factory=lambda: WRITE)
     limits: Limits = LIMITS
+    network: bool = True
 
     rows_share = False
 
@@ -91,7 +94,7 @@ class FaultBench:
     def stages(self):
         """Return a survey, and on more than one cell write and inference of a network of 3 inputs and 2 classes."""
         survey, (m, n) = Survey(**self.write), self.shape
-        if m * n == 1:
+        if m * n == 1 or not self.network:
             return (survey,)
         dice = np.random.default_rng(3)
         x, y = dice.uniform(-1, 1, (3, m)), np.array([0, 1, 0])
@@ -155,6 +158,23 @@ def _two_matrices():
     return FaultBench(BENCH | {"name": "two matrices", "instruments": instruments, "wiring": wiring})
 
 
+def _apart():
+    """Return three sources of one channel, whose levels stand, over a matrix of another maker."""
+    sources = {f"smu{k}": {"driver": "keithley2450", "resource": str(k)} for k in (1, 2, 3)}
+    keys = BENCH | {
+        "name": "2450 and B2200",
+        "instruments": sources | {"matrix": {"driver": "keysightb2200", "resource": "matrix"}},
+        "wiring": BENCH["wiring"] | {
+            "channels": {f"{name}.out": f"in{k}" for k, name in enumerate(sources, 1)},
+            "ground": "in14",
+            "pads": {pad: f"out{11 + j}" for j, pad in enumerate(LINES)},
+            "kernels": [{"rows": LINES[:2], "cols": LINES[2:]}],
+        },
+        "contact": {"structures": [[LINES[0], LINES[2]]]},
+    }  # fmt: skip
+    return FaultBench(keys, (2, 2), dies=1, write=WRITE | {"width": 10e-3}, network=False)
+
+
 def _inside():
     """Return the bench over a matrix with sources that write cells by themselves, and move its relays by TSP-Link."""
     nodes = {"smu1": 1, "smu2": 2, "matrix": 3}
@@ -184,6 +204,7 @@ BENCHES = {
     "in instrument": _inside(),
     "standing": _standing(),
     "two matrices": _two_matrices(),
+    "2450 and B2200": _apart(),
     "two needles": _on_two_needles("keithley2600b", "smua", 1e-3, model="2601B"),
     "2400": _on_two_needles("keithley2400", "out", 10e-3),
     "pulse source": _pulsed(),

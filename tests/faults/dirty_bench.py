@@ -58,6 +58,12 @@ TEED = {
         "smu.out": {"pulses": "pulser.out1", "shortest": "5 ns", "longest": "1 us", "junction": ["1 ohm", "1 Mohm"]}
     },
 }
+OVER_PORTS = {
+    "channels": {"smu.smua": "in1", "smu.smub": "in2"},
+    "ground": "in12",
+    "pads": {line: f"out{6 + 5 * k}" for k, line in enumerate(LINES)},
+    "kernels": [{"rows": LINES[:2], "cols": LINES[2:]}],
+}
 PXI_MATRIX = {
     "channels": {"smu.ch1": "r0", "smu.ch2": "r1"},
     "ground": "r2",
@@ -103,6 +109,9 @@ def bench_of(family, rng):
         case "keithley707b":
             matrix = {"driver": "keithley707b", "resource": "2", "model": rng.choice(["707B", "708B"])}
             return {"smu": SMU, "matrix": matrix}, OVER_MATRIX, ("matrix",)
+        case "keysightb2200":
+            matrix = {"driver": family, "resource": "2", "model": rng.choice(["B2200A", "B2201A"])}
+            return {"smu": SMU, "matrix": matrix}, OVER_PORTS, ("matrix",)
         case "keysightm9615a":
             matrix = {"driver": "niswitch", "device": "PXI1Slot5"}
             return {"smu": M9615A, "matrix": matrix}, PXI_MATRIX, ("smu", "matrix")
@@ -117,8 +126,8 @@ def bench_of(family, rng):
 
 
 FAMILIES = (
-    "keithley2600b", "keithley2400", "keithley2450", "keysight81160a", "keithley707b", "mpi_sentio", "keysightm9615a",
-    "generic", *dirty_board.BENCHES, *(library for library in ADAPTED if find_spec(library)),
+    "keithley2600b", "keithley2400", "keithley2450", "keysight81160a", "keithley707b", "keysightb2200", "mpi_sentio",
+    "keysightm9615a", "generic", *dirty_board.BENCHES, *(library for library in ADAPTED if find_spec(library)),
 )  # fmt: skip
 """By driver; `keysightm9615a` has an NI switch module beside it, and generic are instruments of all kinds. The last are
 libraries that are installed."""
@@ -137,6 +146,7 @@ CAUSES = {
     r"compensat": "may be compensation",
     r"^front_door_open$": "front door is open",
     r"vacuum": "vacuum has failed",
+    r"^modules$": "and the wiring uses",
     r"^cards$": "has no card|which lacks|card of no hardware",
     r"^channel\.setforbidden$": "forbidden to close",
     r"^scan\.background$": "a scan is running there",

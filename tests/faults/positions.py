@@ -26,15 +26,13 @@ from functools import cache
 from faults.kinds import KILLS
 
 from labctl.core.die_state import State
-from sim_backend.emulators.generic_matrix import GenericMatrix
-from sim_backend.emulators.k707 import K707
 from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.scpi.instrument import ScpiInstrument
 from sim_backend.emulators.tsp.instrument import TspInstrument
-from sim_backend.faults.kinds import NUMBER, SETTING, STEP
+from sim_backend.faults.kinds import MATRICES, NUMBER, SETTING, STEP
 
 _NAMES = (
-    (re.compile(rb"\b\d?[A-H]\d\d\b"), b"1A01"),
+    (re.compile(rb"\b(?:\d?[A-H]\d\d|0\d{4})\b"), b"1A01"),
     (re.compile(rb"\bsmu[ab]\b"), b"smuX"),
     (re.compile(rb"(?<![A-Za-z_])[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"), b"#"),
     (re.compile(rb"(?<![A-Za-z_])[+-]?#"), b"#"),
@@ -44,9 +42,9 @@ _VERB = re.compile(rb'"do": "(\w+)"')
 _QUESTION = re.compile(rb"print\(.*|:[^\n]*\?", re.S)
 _RESULTS = b"mtj_r"
 """Table of a script in which its results are."""
-_MOVES = re.compile(rb'channel\.(close|open)\(|"do": "(route|open)"')
+_MOVES = re.compile(rb'channel\.(close|open)\(|"do": "(route|open)"|:ROUT:(CLOS|OPEN)(:CARD ALL| \(@)')
 """What moves relays of a matrix."""
-_ACTS = re.compile(rb"source\.(output|level)|:OUTP\d? #|:SOUR:VOLT #|:INIT|channel\.")
+_ACTS = re.compile(rb"source\.(output|level)|:OUTP\d? #|:SOUR:VOLT #|:INIT|channel\.|:ROUT:(CLOS|OPEN)(:CARD ALL| \(@)")
 """What switches an output, sets a level, begins a pulse or moves relays."""
 PHASES = {State.MOVING: "approach", "survey": "stage", "network": "stage"}
 """Phases that are one: all stages, and what comes before and while the chuck moves."""
@@ -107,6 +105,8 @@ def shape_of(message):
     (b'smuX.source.levelv=#', b'smuX.source.levelv=#')
     >>> shape_of(b'channel.close("1A01,1B02,2H12")') == shape_of(b'channel.close("2C03,1A01")')
     True
+    >>> shape_of(b":ROUT:CLOS (@00101,00202)") == shape_of(b":ROUT:CLOS (@00303)")
+    True
     """
     for names, name in _NAMES:
         message = names.sub(name, message)
@@ -162,7 +162,7 @@ def applies(kind, sent):
         case "a ramp, limit or wait ignored":
             return STEP.search(sent.message) is not None
         case "relays stuck":
-            return issubclass(sent.emulator, K707 | GenericMatrix) and _MOVES.search(sent.message) is not None
+            return issubclass(sent.emulator, MATRICES) and _MOVES.search(sent.message) is not None
         case "busy":
             return sent.emulator.ends_busy is not Instrument.ends_busy
         case "error queued before" | "error queued after":

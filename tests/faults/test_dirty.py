@@ -9,6 +9,7 @@ from faults.dirty_bench import FAMILIES, Start, carry_out
 from instruments import keithley2400, keithley2450, keithley2600b
 from instruments.keithley707b import Keithley707B
 from instruments.keithley2600b import Keithley2600B
+from instruments.keysightb2200 import KeysightB2200
 from instruments.keysightm9615a import KeysightM9615A
 from instruments.mpi_sentio import MpiSentio
 from instruments.niswitch import NiSwitch
@@ -81,6 +82,7 @@ ONE_BY_ONE = {"matrix.channel.connectsequential": "channel.connectsequential=1"}
 DELAYED = {"matrix.channel.setdelay": 'channel.setdelay("allslots",0.5)'}
 LABEL = {"matrix.channel.setlabel": 'channel.setlabel("1H12","1A01")'}
 QUEUE = {"matrix.errorqueue": 'channel.close("9Z99")'}
+SINGLE = {"matrix.[:ROUTe]:CONNection:RULE": ":CONN:RULE 0,SROU"}
 OTHER_DIE = {"prober.map:step_die": "map:step_die 1, 0"}
 
 
@@ -101,6 +103,7 @@ OTHER_DIE = {"prober.map:step_die": "map:step_die 1, 0"}
         ("keithley707b", DELAYED, Keithley707B, "_settle_moves", lambda self: None, "a read takes"),
         ("keithley707b", LABEL, Keithley707B, "unusable", lambda self, names: [], "name of the cause"),
         ("keithley707b", QUEUE, Tsp, "old_errors", lambda self: (), "name of the cause"),
+        ("keysightb2200", SINGLE, KeysightB2200, "_settle_moves", lambda self: None, "name of the cause"),
         ("mpi_sentio", OTHER_DIE, MpiSentio, "step", stay, "without what was left"),
     ],
 )
@@ -117,15 +120,21 @@ def test_a_driver_that_trusts_what_it_meets_is_found_out(monkeypatch, family, le
 
 
 @pytest.mark.parametrize(
-    ("part", "owner", "method", "instead", "words"),
+    ("family", "part", "owner", "method", "instead", "words"),
     [
-        ("smu.ch2.1150403", KeysightM9615A, "emergency_off", lambda self: {}, "off: smu.ch2 is on"),
-        ("matrix.paths", NiSwitch, "emergency_open", lambda self: frozenset(), "off: matrix: r0/c1"),
+        (
+            "keysightm9615a", "smu.ch2.1150403", KeysightM9615A, "emergency_off", lambda self: {}, "off: smu.ch2 is on"
+        ),
+        ("keysightm9615a", "matrix.paths", NiSwitch, "emergency_open", lambda self: frozenset(), "off: matrix: r0/c1"),
+        (
+            "keysightb2200", "matrix.bias mode", KeysightB2200, "emergency_open", lambda self: frozenset(),
+            "off: matrix: 010"
+        ),
     ],
-)
-def test_a_library_that_is_not_switched_off_is_found_out(monkeypatch, part, owner, method, instead, words):
+)  # fmt: skip
+def test_what_is_not_switched_off_is_found_out(monkeypatch, family, part, owner, method, instead, words):
     def off():
-        start = Start("keysightm9615a", 10_000, clean=True)
+        start = Start(family, 10_000, clean=True)
         name, _, left = part.partition(".")
         assert start.emulated(name).leftovers()[left](Random(4)) is not None
         start.switch_off()

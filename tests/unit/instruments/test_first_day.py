@@ -1,21 +1,27 @@
 """What is assumed of instruments is asked of them: it holds on the twin, and one that is otherwise is named."""
 
 from itertools import count
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from instruments.bench_file import read_bench
 from instruments.first_day import CHECKS, Verdict, first_day
 from labctl.core.errors import InstrumentError, LinkTimeoutError
 from labctl.station.twin import Twin
 from tests.unit.instruments.test_probed_die import bench as bench_of_four
 from tests.unit.instruments.test_probed_die import simulated
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 SET = {"prompts", "own-timer", "label-like-a-channel", "relay-rules", "stepping-mode", "two-messages"}
+
+ELSEWHERE = {"unknown-channel": ("bench-2450-b2200a.yaml", "matrix", "(@00100)", '0;0,"No error"')}
+"""Checks of drivers that are on no one bench with the others: an example, and an instrument that is otherwise."""
 
 
 def bench():
-    """Return a bench with an instrument of every driver that has checks."""
+    """Return a bench with an instrument of every other driver that has checks."""
     return bench_of_four(instruments__smu3={"driver": "keithley2400", "resource": "5"})
 
 
@@ -56,6 +62,7 @@ def test_on_the_twin_all_that_can_be_read_holds_and_nothing_is_changed(twin):
     assert set(CHECKS) - held == {
         "closed-list",
         "die-and-axes",
+        *ELSEWHERE,
         *SET,
     }  # nothing is closed, and no die under the needles
     assert of(made, "message-latency", "smu2").reply == "0.001 s"
@@ -136,8 +143,22 @@ def test_an_instrument_that_is_otherwise_does_not_hold(twin, id):
     assert {finding.id for finding in made if finding.verdict is Verdict.FAILS} == {id}
 
 
+@pytest.mark.parametrize("id", ELSEWHERE)
+def test_a_check_of_another_bench_holds_on_its_twin_and_not_on_an_instrument_that_is_otherwise(id):
+    file, name, query, reply = ELSEWHERE[id]
+    made = read_bench(EXAMPLES / file).value
+    twin = Twin(made, {(0, 0, 0): simulated()})
+    one = SimpleNamespace(instruments={name: made.instruments[name]})
+    assert of(first_day(one, clock=lambda: 0.0, connect=twin.connect), id, name).verdict is Verdict.HOLDS
+
+    def connect(wanted, entry):
+        return Replying(twin.connect(wanted, entry), query, reply)
+
+    assert of(first_day(one, clock=lambda: 0.0, connect=connect), id, name).verdict is Verdict.FAILS
+
+
 def test_every_check_is_seen_to_fail():
-    assert set(OTHERWISE) | {"message-latency"} == set(CHECKS)
+    assert set(OTHERWISE) | set(ELSEWHERE) | {"message-latency"} == set(CHECKS)
 
 
 def test_a_slow_wire_does_not_hold(twin):

@@ -329,6 +329,28 @@ def test_off_needs_no_reply_but_that_it_is_off(family, monkeypatch, error):
     assert (smu.smu.output, smu.smu.set.level_v) == (False, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("last", "act"),
+    [(b":ABOR", lambda one: one.off()), (b":READ?", lambda one: one.run([Measure(CHANNEL, voltage=True)]))],
+)
+def test_a_link_that_does_not_answer_is_asked_once_and_left_to_who_makes_safe(family, last, act):
+    smu, make = family.emulated()
+    driver, heard = ready(make), []
+
+    def fault(line):
+        if heard or last in line:
+            heard.append(line)
+        return Fault.MUTE if heard and b"?" in line else Fault.NONE
+
+    smu.fault = fault
+    with pytest.raises(LinkTimeoutError):
+        act(driver)
+    assert sum(b"?" in line for line in heard) == 1, "no other question waits for its timeout"
+    smu.fault = lambda line: Fault.NONE
+    assert driver.emergency_off() == {}
+    assert not smu.outputs()
+
+
 def test_off_that_is_not_verified_says_what_failed_on_the_way(family, monkeypatch):
     smu, make = family.emulated()
     driver = ready(make)

@@ -20,6 +20,7 @@ M9615A = {
     "address": "PXI213::0::INSTR", "ranges_v": (6.0, 30.0), "ranges_i": (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1),
     "shortest_aperture": 2e-5, "longest_aperture": 2.0,
 }  # fmt: skip
+PORTS = {"crosspoints": (("in1", "out1"), ("in1", "out48"), ("in14", "out7")), "absent": "00149"}
 OPTIONS = {
     "keithley2400": [{}, {"model": "2401", "terminals": "rear"}, {"model": "2410"}, {"model": "2440"}],
     "keithley2450": [{}, {"model": "2460"}, {"model": "2461", "terminals": "rear"}],
@@ -27,6 +28,7 @@ OPTIONS = {
     "generic_source": [GENERIC, {**GENERIC, "stands": False}],
     "keysight81160a": [{}, {"outputs": 1}],
     "keithley707b": [{"absent": "1A13"}, {"model": "708B", "absent": "2A01"}],
+    "keysightb2200": [PORTS, PORTS | {"model": "B2201A"}],
     "generic_matrix": [{}],
     "keysightm9615a": [M9615A],
     "niswitch": [
