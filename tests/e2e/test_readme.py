@@ -4,8 +4,10 @@ import json
 import re
 import shlex
 
+import numpy as np
 import pytest
 
+from labctl.networks import solutions
 from tests.e2e.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,6 +43,9 @@ def test_every_command_of_the_readme_works(command, labctl, campaign, few_soluti
         words[words.index("--out") + 1] = str(tmp_path / "run")
     if words[0] in ("show", "watch", "report", "export", "verify", "prune", "publish"):
         words[1] = str(finished[0])
+    if words[0] == "import-network":
+        one = solutions.load(ROOT / "examples" / "wine-solutions.npz").take(np.arange(1))
+        solutions.save(tmp_path / "theirs.npz", one)
     if words[0] == "fleet":
         pytest.importorskip("pyarrow")
         words[2] = str(finished[0])
