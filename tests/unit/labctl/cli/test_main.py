@@ -25,6 +25,7 @@ OWN_HELP = {
     "path",
     "figure",
     "yes",
+    "data",
 }
 """Parameters that mean another thing to another command, and say so in their help."""
 
