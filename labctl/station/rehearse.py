@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labctl.core.die import Die
+    from labctl.core.errors import BenchError
     from labctl.core.site import Site
     from labctl.core.units import Second
     from labctl.execution.plan import DiePlan
@@ -74,6 +75,14 @@ def _proof(spec: "RunSpec", die: "Die") -> "Second":
     return check_time(die) if isinstance(die, ProbedDie) else 0.0
 
 
+def _of_the_bench(spec: "RunSpec", text: str, *path: str) -> "BenchError":
+    """Return an error about a bench file, with its line where the campaign was read from files."""
+    from labctl.core.errors import BenchError
+
+    source = next((s for s in spec.loaded if s.value is spec.bench), None)
+    return source.error(text, *path) if source is not None else BenchError(text)
+
+
 def predictor(spec: "RunSpec", subject: "Site") -> "Die":
     """Return the die whose `check` predicts the time and bytes of `subject`; nothing is connected."""
     from instruments.bench_file import planned_die
@@ -84,12 +93,14 @@ def predictor(spec: "RunSpec", subject: "Site") -> "Die":
     if spec.bench is None:
         return simulated(subject)
     if len(spec.subjects) > 1 and not reaches_several(spec.bench):
-        raise BenchError(
+        raise _of_the_bench(
+            spec,
             f"{len(spec.subjects)} dies, and the bench '{spec.bench.name}' has no prober to go from one to the next"
-            "; without one, and without 'exchange: by hand' of a board, it measures a single die, which --only names"
+            "; without one, and without 'exchange: by hand' of a board, it measures a single die, which --only names",
         )
     try:
         spec.bench.fits(subject.description.shape)
     except BenchError as error:
-        raise BenchError(f"{spec.roles['bench']}: {error}") from error
+        text = f"die {subject.name}: {error}"
+        raise _of_the_bench(spec, text, *(("wiring",) if "wiring" in text else ())) from error
     return planned_die(spec.bench, subject.description.nominal, subject.description.polarity)

@@ -235,6 +235,12 @@ def test_a_bench_that_does_not_go_with_the_wafer_is_named(tmp_path, labctl):
     done = labctl("plan", "c.yaml", "--bench", "bench.yaml", cwd=tmp_path, expect=2)
     assert "bench.yaml:" in done.stderr
     assert "the wafer has fiducials, and the bench '2400 on two needles' has no prober to go there" in done.stderr
+    (tmp_path / "wafer.yaml").write_text(WAFER)
+    done = labctl("plan", "c.yaml", "--bench", "bench.yaml", cwd=tmp_path, expect=2)
+    assert "bench.yaml:3: 4 dies, and the bench '2400 on two needles' has no prober" in done.stderr
+    (tmp_path / "die.yaml").write_text(DIE)
+    done = labctl("run", "c.yaml", "--bench", "bench.yaml", "--only", "W-x1y0", cwd=tmp_path, expect=2)
+    assert "wiring: die W-x1y0: the wiring is for 1 kernel of 1 x 1 lines; the die has 1 of 3 x 2" in done.stderr
 
 
 def test_the_twin_says_of_an_address_that_it_is_none(tmp_path, labctl):
