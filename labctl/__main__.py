@@ -7,7 +7,9 @@ A worker of a run imports the module that the command calls: this one, and not a
 def main() -> None:
     """Run the command line."""
     from labctl.cli.main import main as carry_out
+    from labctl.core import garbage
 
+    garbage.leave_at_exit()
     carry_out()
 
 

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from labctl.batch.requests import GoFile
 from labctl.batch.resume import read
+from labctl.core import garbage
 from labctl.core.body import Body
 from labctl.core.errors import LabError
 from labctl.core.exit_codes import ExitCode
@@ -348,6 +349,7 @@ def init_worker(queue: Any, run: Path, go_file: GoFile) -> None:
     at a safe point and is sealed.
     """
     global _worker
+    garbage.leave_at_exit()
     _worker = _Worker(queue, run, go_file)
 
 

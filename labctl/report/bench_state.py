@@ -3,21 +3,21 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from instruments.bench_file import read_bench
-from instruments.board_bench import AnyBench
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.events import DieEnded, GuardActed, GuardFate, Resumed
 from labctl.files import absolute
 from labctl.report.run_folder import who
-from labctl.station.guard_process import title
-from labctl.station.guard_text import met_text
+from labctl.station.guard_text import met_text, title
 from labctl.storage.journal import Journal
 from labctl.storage.latch import latch_of
 from labctl.storage.locks import holders
 from labctl.storage.manifest import run_meta
 from labctl.storage.run_log import RunState, read_state
+
+if TYPE_CHECKING:
+    from instruments.board_bench import AnyBench
 
 LIVE = "OUTPUTS MAY BE ON"
 NOBODY = (
@@ -89,15 +89,17 @@ def _has_ended(folder: Path, die: str) -> bool:
         return False
 
 
-def _bench(copy: Path) -> AnyBench | None:
+def _bench(copy: Path) -> "AnyBench | None":
     """Return the bench of a run by the copy of its file, None if that cannot be read."""
+    from instruments.bench_file import read_bench  # imported here: the report of simulated dies has no use for it
+
     try:
         return read_bench(copy, to_make_safe=True).value
     except BenchError:
         return None
 
 
-def _at_work(folder: Path, bench: AnyBench) -> str:
+def _at_work(folder: Path, bench: "AnyBench") -> str:
     """Return which process of the run still deals with its bench, "" if none is seen."""
     try:
         guards = [one for one in holders(bench) if one.what == title(folder.absolute())]

@@ -11,7 +11,7 @@ from labctl.batch.preflight import BALLAST
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError
 from labctl.core.events import Pruned, Requested, Resumed, RunEvent, SealedAgain
-from labctl.station.guard_process import title
+from labctl.station.guard_text import title
 from labctl.storage.event_rows import RunRow, event_rows
 from labctl.storage.journal import Journal
 from labctl.storage.locks import NAME, holder

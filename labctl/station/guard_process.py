@@ -29,6 +29,7 @@ from instruments.emergency import isolate, make_safe
 from labctl.core.errors import BenchError, LabError, StorageError
 from labctl.core.events import GuardActed, GuardFate
 from labctl.core.units import Second
+from labctl.station.guard_text import title
 from labctl.storage.held import Holding
 from labctl.storage.locks import Holder, bench_lock, hold, holders, reached, unusable
 from labctl.storage.manifest import run_meta
@@ -49,11 +50,6 @@ AGAIN: Second = 1.0
 """Time between two tries to write the record."""
 TRIES = 30
 """Tries to write the record; a reader may hold the journal, or the disk may be full."""
-
-
-def title(folder: Path) -> str:
-    """Return what the guard of a run is called, by which whoever is refused the bench knows it."""
-    return f"the guard of {folder} makes the bench safe"
 
 
 class Orphan:

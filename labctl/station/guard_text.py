@@ -1,7 +1,14 @@
-"""What the guard of a bench did, in operator words."""
+"""What the guard of a bench is called, and what it did, in operator words."""
+
+from pathlib import Path
 
 from labctl.core.events import GuardActed, GuardFate
 from labctl.terminal.progress import duration
+
+
+def title(folder: Path) -> str:
+    """Return what the guard of a run is called, by which whoever is refused the bench knows it."""
+    return f"the guard of {folder} makes the bench safe"
 
 
 def met_text(event: GuardActed) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from labctl.core import garbage
 from labctl.core.errors import BenchError, LabError, StorageError
 from labctl.core.exit_codes import ExitCode
 from labctl.core.figure import Figures
@@ -172,6 +173,7 @@ def _carry_out(arguments: list[str]) -> tuple[dict[str, str], int]:
 
 
 def _serve() -> int:
+    garbage.leave_at_exit()
     # the pipe is for answers alone; output of libraries goes to standard error
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)

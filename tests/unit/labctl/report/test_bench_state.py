@@ -17,7 +17,7 @@ from labctl.report.live_screen import line, screen
 from labctl.report.live_state import Watcher
 from labctl.report.report_data import gather
 from labctl.report.run_folder import who
-from labctl.station.guard_process import title
+from labctl.station.guard_text import title
 from labctl.storage.journal import Journal
 from labctl.storage.latch import release_latch, set_latch
 from labctl.storage.locks import NAME, bench_lock, hold
