@@ -15,7 +15,7 @@ import numpy as np
 from instruments.daffodil_client import Client, LeaseLost
 from instruments.daffodil_events import Events, Records
 from instruments.daffodil_plan import BATCH, PATTERNS, Options, Plan
-from instruments.daffodil_program import Ended, answer_of, attempts_of, joined, lost_of, program_of
+from instruments.daffodil_program import VOID, Ended, answer_of, attempts_of, joined, lost_of, program_of, void_of
 from instruments.transport import CHECK, brief, unexpected
 from labctl.boards.daffodil import patterns as packed
 from labctl.boards.daffodil import registers as reg
@@ -135,7 +135,8 @@ class Daffodil(Plan):
     def _program(self, plan: WritePlan) -> Attempts:
         """Write and verify the cells of a plan on the board itself, in messages of many cells of one kernel.
 
-        Reads with a voltage below 0 V are left to the host loop, one message per rung. If it breaks off, `scripts`
+        Reads with a voltage below 0 V are left to the host loop, one message per rung. Cells on bad lines are in no
+        message: each has the attempt that the host would make, and its read is invalid. If it breaks off, `scripts`
         knows how far it came: from before a message is sent until it is answered, all that it might do counts as done.
         """
         made: list[dict[str, IntArray]] = []
@@ -144,8 +145,11 @@ class Daffodil(Plan):
         if plan.v_read <= 0.0:
             self._scripts.rescued = None
             return super()._program(plan)
+        cell_reached = self._lines.reached(plan.verify.bias) & self._lines.col_good[plan.verify.cols[:, 0]]
         try:
-            for cells in self._scripts.messages(plan):
+            for message in self._scripts.messages(plan):
+                if not len(cells := message[cell_reached[message]]):
+                    continue
                 part = plan.take(cells)
                 made.append(_of(cells, lost_of(part)))
                 try:
@@ -156,6 +160,7 @@ class Daffodil(Plan):
                 except (BenchError, LeaseLost, NotDriven):  # refused by the server, before anything was driven
                     made.pop()
                     raise
+            made.append(void_of(np.flatnonzero(~cell_reached & (plan.most > 0))))
         finally:
             self._scripts.rescued = attempts = self._attempts(plan, made)
         return attempts
@@ -176,6 +181,8 @@ class Daffodil(Plan):
         col = plan.verify.cols[whole["cell"], 0]
         current, flag = self._judged(whole["code"], col, plan.verify.bias.compliance)
         flag = flag | np.where((flag == 0) & (whole["good"] == 0), int(Flag.INVALID), 0)
+        void = whole["code"] == VOID
+        current, flag = np.where(void, 0.0, current), np.where(void, int(Flag.INVALID), flag)
         return attempts_of(plan, whole, current, flag)
 
     def _reading(self, events: Events, sense: Sense, pulse_flag: FlagArray) -> Reading:
@@ -183,7 +190,7 @@ class Daffodil(Plan):
         codes, late = self._perform(events, cols)
         current, flag = self._judged(codes, cols, compliance)
         missing = codes < 0
-        invalid = int(Flag.INVALID) * (missing | late[:, None])
+        invalid = int(Flag.INVALID) * (missing | (late | ~self._lines.reached(sense.bias))[:, None])
         flags = (np.where(missing, 0, flag) | invalid).astype(np.uint8)
         return Reading(np.where(missing, 0.0, current), flags, pulse_flag)
 

@@ -167,6 +167,11 @@ class Lines:
         good = np.broadcast_to(np.concatenate([self.row_good, self.col_good]), (len(bias), self.n_rows + self.n_cols))
         return good if bias.floating is None else good & ~bias.floating
 
+    def reached(self, bias: Bias) -> BoolArray:
+        """Return (n,) whether a row that is away from 0 V is connected, or none is away from it."""
+        away = bias.row != 0.0
+        return np.asarray((away & self.row_good).any(axis=1) | ~away.any(axis=1))
+
     def applied(self, bias: Bias) -> Bias:
         """Return a bias as the converters really apply it; BenchError if they cannot."""
         a = self.analogue

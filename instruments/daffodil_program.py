@@ -21,6 +21,8 @@ ATTEMPT = ("cell", "attempt", "code", "good")
 """What the board tells of each attempt."""
 LOST = -1
 """Code of an attempt of which nobody knows whether it was made."""
+VOID = -2
+"""Code of an attempt at a cell on lines that are never connected: nothing is driven, and its read is invalid."""
 _SLACK: Volt = 1e-9
 
 
@@ -138,6 +140,11 @@ def lost_of(plan: WritePlan) -> dict[str, IntArray]:
     attempts = Attempts.at_most(plan)
     unknown = np.full_like(attempts.cell, LOST)
     return {"cell": attempts.cell, "attempt": attempts.attempt, "code": unknown, "good": np.zeros_like(unknown)}
+
+
+def void_of(cells: IntArray) -> dict[str, IntArray]:
+    """Return the attempt at each of some cells (k,) on lines that are never connected."""
+    return {"cell": cells, "attempt": np.ones_like(cells), "code": np.full_like(cells, VOID), "good": 0 * cells}
 
 
 def _next(plan: WritePlan, made: Mapping[str, IntArray], cut: FloatArray) -> dict[str, IntArray]:

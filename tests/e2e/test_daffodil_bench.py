@@ -1,6 +1,7 @@
 """The example of a board, and its campaign on a small chip, over its sockets: planned, carried out, made safe."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from labctl.station.plan_warnings import warnings_of
 from labctl.station.rehearse import rehearsed
 from labctl.storage.journal import Journal
 from labctl.storage.results import open_run
+from labctl.terminal.progress import duration
+from protocols.statistics import binomial_interval
 from tests.e2e.conftest import EXAMPLES
 from tests.waiting import PATIENCE
 
@@ -96,6 +99,60 @@ def test_the_example_is_planned_by_the_times_of_the_board(labctl, edited):
     assert 1e6 < plan["total"]["link"] < 3e7
     text = " ".join(labctl("plan", CAMPAIGN, "--bench", BENCH).stdout.split())
     assert "events, rests among them, and" in text
+    total, document = plan["total"], " ".join(DOCUMENT.split())
+    figures = f"{duration(total['time'])} for one chip, {total['reads']:,} reads and {total['pulses']:,} pulses"
+    assert f"goes by the times of the bench file: {figures}" in document
+    assert f"{total['bytes'] / 1e6:.0f} MB on disk, {total['events']:,} events" in document
+    assert f"{total['link'] / 1e6:.1f} MB on the link" in document
+
+
+def seconds_of(bench, **settings):
+    """Return the planned seconds of the stages of the campaign, and the operations' counts."""
+    named = {f"stages.1.chip_inference.readout.{key}": str(n) for key, n in settings.items() if key.endswith("_on")}
+    if aperture := settings.get("aperture"):
+        stages = ("0.survey", "0.survey.inference", "1.chip_inference.write_verify", "1.chip_inference.readout")
+        named |= {f"stages.{stage}.aperture": aperture for stage in stages}
+    _, (plan,) = rehearsed(composition.read(CAMPAIGN, named, None, bench, None))
+    return [stage.time for stage in plan.stages]
+
+
+DOCUMENT = (EXAMPLES.parent / "docs" / "daffodil-board.md").read_text(encoding="utf-8")
+TIMES = {
+    "the makers": {"settle": "372.5 ms"},
+    "the example": {},
+    "the shortest": {"settle": "6 us", "rest": "6 us", "conversion": "1 us", "dac_write": "1.5 us"},
+}
+
+
+@pytest.mark.parametrize("row", TIMES)
+def test_the_hours_of_a_night_in_the_document_are_those_of_the_plan(row, edited):
+    bench, more = edited(**TIMES[row]), {"aperture": "25 us"} if row == "the shortest" else {}
+    survey, inference = seconds_of(bench, tune_on=640, **more)
+    chip = survey + inference
+    image = (chip - sum(seconds_of(bench, tune_on=640, test_on=60, **more))) / 300
+    cells = next(line for line in DOCUMENT.splitlines() if line.startswith(f"| {row}")).split("|")[3:7]
+    for text, seconds in zip(cells, (survey, chip, 36 * chip, image), strict=True):
+        assert in_seconds(text) == pytest.approx(seconds, rel=0.02), text
+    name = "375 ms" if row == "the makers" else row
+    fitting = [line for line in DOCUMENT.splitlines() if line.startswith(f"| {name} |")][-1].split("|")[2:4]
+    for text, dies in zip(fitting, (1, 36), strict=True):
+        if images := re.match(r" ([\d,]+)(?: images)?, (\d\d\.\d) to (\d\d\.\d) %", text):
+            number = int(images[1].replace(",", ""))
+            assert number == pytest.approx(360 + (12 * 3600 / dies - chip) / image, rel=0.005)
+            interval = 100 * binomial_interval(round(0.917 * number), number, method="wilson")
+            assert [float(images[2]), float(images[3])] == pytest.approx(interval, abs=0.06)
+        elif dies == 36:
+            assert 36 * survey / 3 > 12 * 3600
+
+
+def in_seconds(text):
+    """Return the seconds of a time as a document has it, such as 2 h 38 min.
+
+    >>> in_seconds("4 min 23 s"), in_seconds("53 ms")
+    (263.0, 0.053)
+    """
+    units = {"h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+) (h|min|ms|s)\b", text))
 
 
 def test_a_night_that_does_not_fit_its_budget_is_refused(labctl):

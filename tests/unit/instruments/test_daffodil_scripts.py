@@ -93,6 +93,22 @@ def test_a_plan_that_somebody_ends_tells_what_was_done_and_the_attempt_that_may_
     assert done == set(expected), "the one that may have begun is the next one"
 
 
+def test_cells_on_bad_lines_are_in_no_message_and_end_as_by_the_host():
+    bad = {"options": {"bad_rows": [2], "bad_cols": [1]}}
+    on, alone = (on_board(chip(2, 5, 4, ideal=True), **bad) for _ in range(2))
+    plan, sent = plan_of(on.board), []
+    answer = on.server.service.handle
+    on.server.service.handle = lambda line: (sent.append(line), answer(line))[1]
+    made, host = inside(on).program(plan), program_by_host(alone.board, plan)
+    assert by_cell(made) == by_cell(host)
+    row, col = (plan.verify.bias.row != 0).argmax(1), plan.verify.cols[:, 0]
+    void = (row == 2) | (col == 1)
+    assert (made.flag[void[made.cell]] == Flag.INVALID).all()
+    assert not (made.flag[~void[made.cell]] & Flag.INVALID).any()
+    cells = [len(json.loads(line.split(" ", 2)[2])["budget"]) for line in sent if line.startswith("WRITE")]
+    assert sum(cells) == (~void).sum()
+
+
 def test_a_plan_that_the_server_refuses_was_not_begun():
     on = on_board(chip(1, 5, 4, ideal=True))
     die, plan, answer = inside(on), plan_of(on.board, 20), on.server.service.handle
