@@ -376,6 +376,12 @@ def _unknown_channel(box: Box) -> Answer:
     return expected, reply, error_in(reply)[0] != 0
 
 
+def _card_types(box: Box) -> Answer:
+    cards = box.driver.cards()
+    reply = ", ".join(f"{slot}: {card or 'none'}" for slot, card in cards.items())
+    return "the type of every card, or none", reply, all(not card or card.isdigit() for card in cards.values())
+
+
 def _chuck_heights(box: Box) -> Answer:
     replies = [box.transport.query(text) for text in ("get_chuck_z Z", "get_chuck_site_heights Wafer")]
     where, doubts = box.driver.standing()
@@ -420,6 +426,7 @@ CHECKS: Mapping[str, Callable[[Box], Answer]] = {
     "label-like-a-channel": _label_like_a_channel,
     "relay-rules": _relay_rules,
     "unknown-channel": _unknown_channel,
+    "card-types": _card_types,
     "chuck-heights": _chuck_heights,
     "die-and-axes": _die_and_axes,
     "overtravel": _overtravel,

@@ -11,19 +11,20 @@ and the others close once the closed set that is read back is what was to be lef
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from instruments.scpi import NEXT_ERROR, Refused, Scpi, error_in
+from instruments.scpi import NEXT_ERROR, error_in
+from instruments.scpi_matrix import ScpiMatrix, names
 from instruments.transport import CHECK, unexpected
 from instruments.tsp import old_errors_text
 from labctl.core.driver import Driver, DriverKind
-from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.errors import InstrumentError
 from labctl.core.model import Model, one_of
 from labctl.core.switch_matrix import Permit, refuse
-from labctl.core.transport import Transport, Wait
+from labctl.core.transport import Transport
 
 MODELS = ("B2200A", "B2201A")
 INPUTS, OUTPUTS, SLOTS = 14, 12, 4
@@ -32,12 +33,9 @@ CROSSPOINT = re.compile(r"0(0[1-9]|1[0-4])(0[1-9]|[1-3]\d|4[0-8])")
 """A channel of the auto configuration: 0, input, output."""
 _INPUT, _OUTPUT = re.compile(r"in([1-9]|1[0-4])"), re.compile(r"out([1-9]|[1-3]\d|4[0-8])")
 _LIST = re.compile(r"\(@([\d, ]*)\)")
-_AT_ONCE = 40
-"""Channels of one list."""
 AUTO, NORMAL = "ACON", "NCON"
 _FUNCTION = ":ROUT:FUNC?"
 _CLOSED = ":ROUT:CLOS:CARD?"
-_DONE = "*OPC?"
 UNKNOWN_CHANNEL = f":ROUT:CLOS? (@00100);{NEXT_ERROR}"
 """Asks for a channel that there is in no configuration, and for the error of that."""
 MOVES = {
@@ -92,7 +90,7 @@ class KeysightB2200Options(Model):
     )
 
 
-class KeysightB2200:
+class KeysightB2200(ScpiMatrix):
     """A matrix of 14 inputs and up to 48 outputs; a crosspoint is 0, two digits of the input, two of the output.
 
     Args:
@@ -102,64 +100,29 @@ class KeysightB2200:
         permit: raises unless nothing is energised.
     """
 
+    crosspoint, example, question, parts = CROSSPOINT, "00248", f"{_CLOSED} 0", "modules"
+
     def __init__(
         self, transport: Transport, name: str = "matrix", *, model: str = "B2200A", permit: Permit = refuse
     ) -> None:
-        self.name, self.permit, self._model = name, permit, model
-        self._scpi = Scpi(transport, name)
-        self._present: frozenset[str] | None = None
-        self._set = False
-        self.old_errors: tuple[str, ...] = ()
-        """Errors that stood in the queue of the instrument when it was connected."""
+        super().__init__(transport, name, model=model, permit=permit)
 
-    def connect(self) -> str:
-        """Read identity and the closed set, and empty the error queue by reading it; set and move nothing.
-
-        Raises:
-            BenchError: another model answers.
-        """
-        identity = self._scpi.identity(self._model)
-        self.old_errors = self._scpi.errors()
-        self.closed()
-        return identity
-
-    def closed(self) -> frozenset[str]:
+    def _read_closed(self) -> frozenset[str]:
         """Read the closed crosspoints, in either configuration."""
-        self._present = None
         if self._is_auto():
-            self._present = self._parsed(_CLOSED, self._scpi.transport.query(f"{_CLOSED} 0").strip())
-        else:  # a slot without a module has no list
-            lists = {card: self._if_there(f"{_CLOSED} {card}") for card in range(1, 1 + SLOTS)}
-            parts = [self._parsed(_CLOSED, text, card) for card, text in lists.items() if text is not None]
-            self._present = frozenset().union(*parts)
-        return self._present
+            return self._parsed(self._scpi.transport.query(self.question).strip())
+        # a slot without a module has no list
+        lists = {card: self._if_there(f"{_CLOSED} {card}") for card in range(1, 1 + SLOTS)}
+        closed: set[str] = set()
+        for card, reply in lists.items():
+            try:
+                closed |= parse_closed("(@)" if reply is None else reply, card)
+            except InstrumentError as error:
+                raise unexpected(self.name, f"{_CLOSED} {card}", str(reply), f"channels of card {card}") from error
+        return frozenset(closed)
 
-    def route(self, closed: Iterable[str]) -> None:
-        """Close exactly `closed`, starting from the set that was last read back.
-
-        Raises:
-            BenchError: a crosspoint that no B2200 has; nothing has moved.
-            InstrumentError: the permit refused, a setting was not taken, or the closed set that is read back is
-                another; the message names the difference.
-        """
-        wanted = frozenset(closed)
-        for crosspoint in sorted(wanted):
-            if not CROSSPOINT.fullmatch(crosspoint):
-                raise BenchError(f"{self.name}: '{crosspoint}' is not a crosspoint of a {self._model}, such as 00248")
-        present = self.closed() if self._present is None else self._present
-        if present == wanted:
-            return
-        self.permit()
-        if not self._set:
-            self._settle_moves()
-            present = self.closed()
-            self._set = True
-        self._present = None
-        if opening := sorted(present - wanted):
-            present = self._move("OPEN", opening, present & wanted)
-        if closing := sorted(wanted - present):
-            present = self._move("CLOS", closing, wanted)
-        self._present = present
+    def _parse(self, reply: str) -> frozenset[str]:
+        return parse_closed(reply)
 
     def _settle_moves(self) -> None:
         """Set which relays move and how, and read it back; InstrumentError if it was not taken."""
@@ -175,36 +138,6 @@ class KeysightB2200:
         queries = [_FUNCTION, *(f"{name}? 0" for name in _MODES)]
         return dict(zip(MOVES, self._scpi.ask(queries), strict=True))
 
-    def _move(self, verb: str, channels: Sequence[str], wanted: frozenset[str]) -> frozenset[str]:
-        """Open or close channels, and return the closed set that is read back.
-
-        Raises:
-            InstrumentError: it refused, or the closed set is not `wanted`.
-        """
-        parts = [channels[at : at + _AT_ONCE] for at in range(0, len(channels), _AT_ONCE)]
-        lines = [f":ROUT:{verb} (@{','.join(part)})" for part in parts]
-        # [?] A question in the next message is answered when the relays have moved.
-        ask = f"{_DONE};{NEXT_ERROR};{_CLOSED} 0"
-        reply = self._scpi.transport.query("\n".join([*lines, ask]), wait=Wait.RELAY).strip()
-        done, _, rest = reply.partition(";")
-        error, _, closed = rest.rpartition(";")
-        try:
-            code, text = error_in(error)
-        except InstrumentError as fault:
-            raise unexpected(self.name, ask, reply, "1, an error and a list of channels") from fault
-        if code:
-            reasons = "; ".join([f"{code} {text}", *self._scpi.errors()])
-            raise Refused(f"{self.name} refused a route: {reasons}; {CHECK}")
-        if done != "1":
-            raise unexpected(self.name, _DONE, done, "1")
-        after = self._parsed(_CLOSED, closed)
-        if after != wanted:
-            raise InstrumentError(
-                f"{self.name}: closed should be {_names(wanted)}; missing {_names(wanted - after)}, too many "
-                f"{_names(after - wanted)}. Look at its modules, and whether another program moves relays"
-            )
-        return after
-
     def emergency_open(self) -> frozenset[str]:
         """Open every relay by the first bytes of a fresh connection; then verify. The caller has verified the sources.
 
@@ -216,7 +149,7 @@ class KeysightB2200:
         """
         self._present, self._set = None, False
         function, closed = self._scpi.cut_in(_OPEN_ALL, [_FUNCTION, f"{_CLOSED} 0"])
-        if function != AUTO or self._parsed(_CLOSED, closed):
+        if function != AUTO or self._parsed(closed):
             raise unexpected(self.name, _OPEN_ALL[2], f"{function};{closed}", f"'{AUTO};(@)', every relay open")
         self._present = frozenset()
         return frozenset()
@@ -227,7 +160,7 @@ class KeysightB2200:
         beyond = [crosspoint for crosspoint in crosspoints if int(crosspoint[-2:]) > outputs]
         if not beyond:
             return []
-        return [f"its modules have outputs 1 to {outputs}, and the wiring uses {_names(beyond)} beyond them"]
+        return [f"its modules have outputs 1 to {outputs}, and the wiring uses {names(beyond)} beyond them"]
 
     def diagnosis(self) -> tuple[list[str], list[str]]:
         """Return its modules, settings that are not as they will be set, old errors; nothing that needs a person."""
@@ -238,10 +171,6 @@ class KeysightB2200:
         if others:
             state.append(f"not as after a reset, and set anew before a relay moves: {', '.join(others)}")
         return [*state, *old_errors_text(self.old_errors)], []
-
-    def close(self) -> None:
-        """Close the connection; relays stay as they are."""
-        self._scpi.transport.close()
 
     def _is_auto(self) -> bool:
         """Return whether all modules are one matrix; InstrumentError for a reply that says neither."""
@@ -273,23 +202,6 @@ class KeysightB2200:
         if not reply and not code:
             raise unexpected(self.name, text, error, "a reply, or an error")
         return reply or None
-
-    def _parsed(self, command: str, reply: str, card: int = 0) -> frozenset[str]:
-        """Return the crosspoints that a reply lists; InstrumentError if it is no such list."""
-        try:
-            return parse_closed(reply, card)
-        except InstrumentError as error:
-            raise unexpected(self.name, command, reply, f"channels of card {card} such as (@00248)") from error
-
-
-def _names(crosspoints: Iterable[str]) -> str:
-    """Return crosspoints as text, at most eight of them.
-
-    >>> _names([])
-    'none'
-    """
-    names = sorted(crosspoints)
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "none"
 
 
 def _make(name: str, options: KeysightB2200Options, transport: Transport) -> KeysightB2200:

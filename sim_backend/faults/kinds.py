@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from sim_backend.emulators.b2200 import B2200
 from sim_backend.emulators.generic_matrix import GenericMatrix
 from sim_backend.emulators.k707 import K707
+from sim_backend.emulators.k7001 import K7001
 from sim_backend.emulators.link import ConnectionDropped, Instrument, moves_freely
 from sim_backend.emulators.scpi.errors import ScpiError
 from sim_backend.emulators.scpi.instrument import ScpiInstrument
@@ -23,7 +24,7 @@ SETTING = re.compile(rb"\bsmu[ab]\.[a-z.]+=[\w.+-]+ ?|:\w+(?:\[?\d\]?)?(?::\w+)+
 STEP = re.compile(rb"(?<=[ )])mtj_(?:to|limit|wait)\([^()]*\) ")
 STUCK = 0.3
 """Share of the relays of one command that do not move."""
-MATRICES = K707 | GenericMatrix | B2200
+MATRICES = K707 | GenericMatrix | B2200 | K7001
 """Emulated instruments whose relays can stay where they are."""
 
 

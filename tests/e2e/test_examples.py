@@ -32,6 +32,7 @@ BENCHES = (
     "bench-2400-81160a.yaml",
     "bench-2400-two-needles.yaml",
     "bench-2450-b2200a.yaml",
+    "bench-2600b-7002.yaml",
     "bench-2600b-707b-sentio.yaml",
     "bench-two-arrays.yaml",
     "bench-two-needles.yaml",

@@ -38,7 +38,21 @@ def over_ports() -> dict[str, Any]:
     return BENCH | {"instruments": sources | {"matrix": matrix}, "wiring": BENCH["wiring"] | wiring}
 
 
-BENCHES = {"2600B and 707B": BENCH, "2450 and B2200A": over_ports()}
+def over_cards() -> dict[str, Any]:
+    """Return a 2602B over a 7002."""
+    wiring = {
+        "channels": {"smu.smua": "row1", "smu.smub": "row2"},
+        "ground": "row4",
+        "pads": {pad: f"{1 + j // 4}-{7 + j % 4:02d}" for j, pad in enumerate(PADS)},
+    }
+    instruments = {
+        "smu": {"driver": "keithley2600b", "resource": "1"},
+        "matrix": {"driver": "keithley7001", "model": "7002", "resource": "2"},
+    }
+    return BENCH | {"instruments": instruments, "wiring": BENCH["wiring"] | wiring}
+
+
+BENCHES = {"2600B and 707B": BENCH, "2450 and B2200A": over_ports(), "2602B and 7002": over_cards()}
 
 
 @pytest.fixture(autouse=True)

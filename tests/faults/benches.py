@@ -2,7 +2,7 @@
 
 One has its sources over a matrix, and a station that steps; the others differ from it in what a fault may meet: cells
 that are written inside the sources, levels that stand between two calls, drivers of every kind that stand in for
-others, two matrices, sources of one channel over a matrix of another maker, one channel on two needles, a pulse that is
+others, two matrices, sources over matrices of others, one channel on two needles, a pulse that is
 a list of levels, a source that the host times, a pulse source beside the source that reads, an object of PyMeasure,
 where that is installed, and boards, in whose socket a person puts dies, or whose needles a prober puts on them.
 Instruments that are driven by calls of their makers' libraries have no messages to which anything could happen.
@@ -175,6 +175,25 @@ def _apart():
     return FaultBench(keys, (2, 2), dies=1, write=WRITE | {"width": 10e-3}, network=False)
 
 
+def _over_cards():
+    """Return a source of two channels over the cards of a 7001."""
+    keys = BENCH | {
+        "name": "7001",
+        "instruments": {
+            "smu": {"driver": "keithley2600b", "resource": "1"},
+            "matrix": {"driver": "keithley7001", "resource": "matrix"},
+        },
+        "wiring": BENCH["wiring"] | {
+            "channels": {"smu.smua": "row1", "smu.smub": "row2"},
+            "ground": "row4",
+            "pads": {pad: f"{1 + j // 2}-{9 + j % 2:02d}" for j, pad in enumerate(LINES)},
+            "kernels": [{"rows": LINES[:2], "cols": LINES[2:]}],
+        },
+        "contact": {"structures": [[LINES[0], LINES[2]]]},
+    }  # fmt: skip
+    return FaultBench(keys, (2, 2), dies=1, write=WRITE, network=False)
+
+
 def _inside():
     """Return the bench over a matrix with sources that write cells by themselves, and move its relays by TSP-Link."""
     nodes = {"smu1": 1, "smu2": 2, "matrix": 3}
@@ -205,6 +224,7 @@ BENCHES = {
     "standing": _standing(),
     "two matrices": _two_matrices(),
     "2450 and B2200": _apart(),
+    "7001": _over_cards(),
     "two needles": _on_two_needles("keithley2600b", "smua", 1e-3, model="2601B"),
     "2400": _on_two_needles("keithley2400", "out", 10e-3),
     "pulse source": _pulsed(),

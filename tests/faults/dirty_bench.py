@@ -64,6 +64,12 @@ OVER_PORTS = {
     "pads": {line: f"out{6 + 5 * k}" for k, line in enumerate(LINES)},
     "kernels": [{"rows": LINES[:2], "cols": LINES[2:]}],
 }
+OVER_CARDS = {
+    "channels": {"smu.smua": "row1", "smu.smub": "row2"},
+    "ground": "row4",
+    "pads": {line: f"{1 + k % 2}-{1 + k:02d}" for k, line in enumerate(LINES)},
+    "kernels": [{"rows": LINES[:2], "cols": LINES[2:]}],
+}
 PXI_MATRIX = {
     "channels": {"smu.ch1": "r0", "smu.ch2": "r1"},
     "ground": "r2",
@@ -109,6 +115,9 @@ def bench_of(family, rng):
         case "keithley707b":
             matrix = {"driver": "keithley707b", "resource": "2", "model": rng.choice(["707B", "708B"])}
             return {"smu": SMU, "matrix": matrix}, OVER_MATRIX, ("matrix",)
+        case "keithley7001":
+            matrix = {"driver": family, "resource": "2", "model": rng.choice(["7001", "7002"])}
+            return {"smu": SMU, "matrix": matrix}, OVER_CARDS, ("matrix",)
         case "keysightb2200":
             matrix = {"driver": family, "resource": "2", "model": rng.choice(["B2200A", "B2201A"])}
             return {"smu": SMU, "matrix": matrix}, OVER_PORTS, ("matrix",)
@@ -126,8 +135,9 @@ def bench_of(family, rng):
 
 
 FAMILIES = (
-    "keithley2600b", "keithley2400", "keithley2450", "keysight81160a", "keithley707b", "keysightb2200", "mpi_sentio",
-    "keysightm9615a", "generic", *dirty_board.BENCHES, *(library for library in ADAPTED if find_spec(library)),
+    "keithley2600b", "keithley2400", "keithley2450", "keysight81160a", "keithley707b", "keithley7001", "keysightb2200",
+    "mpi_sentio", "keysightm9615a", "generic", *dirty_board.BENCHES,
+    *(library for library in ADAPTED if find_spec(library)),
 )  # fmt: skip
 """By driver; `keysightm9615a` has an NI switch module beside it, and generic are instruments of all kinds. The last are
 libraries that are installed."""

@@ -32,7 +32,7 @@ from sim_backend.emulators.tsp.instrument import TspInstrument
 from sim_backend.faults.kinds import MATRICES, NUMBER, SETTING, STEP
 
 _NAMES = (
-    (re.compile(rb"\b(?:\d?[A-H]\d\d|0\d{4})\b"), b"1A01"),
+    (re.compile(rb"\b(?:\d?[A-H]\d\d|0\d{4}|\d+!\d!\d+)\b"), b"1A01"),
     (re.compile(rb"\bsmu[ab]\b"), b"smuX"),
     (re.compile(rb"(?<![A-Za-z_])[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"), b"#"),
     (re.compile(rb"(?<![A-Za-z_])[+-]?#"), b"#"),
@@ -42,9 +42,11 @@ _VERB = re.compile(rb'"do": "(\w+)"')
 _QUESTION = re.compile(rb"print\(.*|:[^\n]*\?", re.S)
 _RESULTS = b"mtj_r"
 """Table of a script in which its results are."""
-_MOVES = re.compile(rb'channel\.(close|open)\(|"do": "(route|open)"|:ROUT:(CLOS|OPEN)(:CARD ALL| \(@)')
+_MOVES = re.compile(rb'channel\.(close|open)\(|"do": "(route|open)"|:ROUT:(CLOS|OPEN)(:CARD ALL| ALL| \(@)')
 """What moves relays of a matrix."""
-_ACTS = re.compile(rb"source\.(output|level)|:OUTP\d? #|:SOUR:VOLT #|:INIT|channel\.|:ROUT:(CLOS|OPEN)(:CARD ALL| \(@)")
+_ACTS = re.compile(
+    rb"source\.(output|level)|:OUTP\d? #|:SOUR:VOLT #|:INIT|channel\.|:ROUT:(CLOS|OPEN)(:CARD ALL| ALL| \(@)"
+)
 """What switches an output, sets a level, begins a pulse or moves relays."""
 PHASES = {State.MOVING: "approach", "survey": "stage", "network": "stage"}
 """Phases that are one: all stages, and what comes before and while the chuck moves."""

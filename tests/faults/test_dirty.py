@@ -9,6 +9,7 @@ from faults.dirty_bench import FAMILIES, Start, carry_out
 from instruments import keithley2400, keithley2450, keithley2600b
 from instruments.keithley707b import Keithley707B
 from instruments.keithley2600b import Keithley2600B
+from instruments.keithley7001 import Keithley7001
 from instruments.keysightb2200 import KeysightB2200
 from instruments.keysightm9615a import KeysightM9615A
 from instruments.mpi_sentio import MpiSentio
@@ -82,6 +83,7 @@ ONE_BY_ONE = {"matrix.channel.connectsequential": "channel.connectsequential=1"}
 DELAYED = {"matrix.channel.setdelay": 'channel.setdelay("allslots",0.5)'}
 LABEL = {"matrix.channel.setlabel": 'channel.setlabel("1H12","1A01")'}
 QUEUE = {"matrix.errorqueue": 'channel.close("9Z99")'}
+ONE_CHANNEL = {"matrix.[:ROUTe]:CONFigure:SCHannel": ":CONF:SCH 1"}
 SINGLE = {"matrix.[:ROUTe]:CONNection:RULE": ":CONN:RULE 0,SROU"}
 OTHER_DIE = {"prober.map:step_die": "map:step_die 1, 0"}
 
@@ -103,6 +105,7 @@ OTHER_DIE = {"prober.map:step_die": "map:step_die 1, 0"}
         ("keithley707b", DELAYED, Keithley707B, "_settle_moves", lambda self: None, "a read takes"),
         ("keithley707b", LABEL, Keithley707B, "unusable", lambda self, names: [], "name of the cause"),
         ("keithley707b", QUEUE, Tsp, "old_errors", lambda self: (), "name of the cause"),
+        ("keithley7001", ONE_CHANNEL, Keithley7001, "_settle_moves", lambda self: None, "name of the cause"),
         ("keysightb2200", SINGLE, KeysightB2200, "_settle_moves", lambda self: None, "name of the cause"),
         ("mpi_sentio", OTHER_DIE, MpiSentio, "step", stay, "without what was left"),
     ],
@@ -126,6 +129,7 @@ def test_a_driver_that_trusts_what_it_meets_is_found_out(monkeypatch, family, le
             "keysightm9615a", "smu.ch2.1150403", KeysightM9615A, "emergency_off", lambda self: {}, "off: smu.ch2 is on"
         ),
         ("keysightm9615a", "matrix.paths", NiSwitch, "emergency_open", lambda self: frozenset(), "off: matrix: r0/c1"),
+        ("keithley7001", "matrix.relays", Keithley7001, "emergency_open", lambda self: frozenset(), "off: matrix: 1!"),
         (
             "keysightb2200", "matrix.bias mode", KeysightB2200, "emergency_open", lambda self: frozenset(),
             "off: matrix: 010"

@@ -16,7 +16,10 @@ from tests.unit.instruments.test_probed_die import simulated
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SET = {"prompts", "own-timer", "label-like-a-channel", "relay-rules", "stepping-mode", "two-messages"}
 
-ELSEWHERE = {"unknown-channel": ("bench-2450-b2200a.yaml", "matrix", "(@00100)", '0;0,"No error"')}
+ELSEWHERE = {
+    "unknown-channel": ("bench-2450-b2200a.yaml", "matrix", "(@00100)", '0;0,"No error"'),
+    "card-types": ("bench-2600b-7002.yaml", "matrix", ":CTYP?", ";".join(["C7012"] * 9 + ["CARD"])),
+}
 """Checks of drivers that are on no one bench with the others: an example, and an instrument that is otherwise."""
 
 

@@ -21,6 +21,7 @@ M9615A = {
     "shortest_aperture": 2e-5, "longest_aperture": 2.0,
 }  # fmt: skip
 PORTS = {"crosspoints": (("in1", "out1"), ("in1", "out48"), ("in14", "out7")), "absent": "00149"}
+CARDS = {"crosspoints": (("row1", "1-01"), ("row1", "1-10"), ("row4", "2-03")), "absent": "1!1!11"}
 OPTIONS = {
     "keithley2400": [{}, {"model": "2401", "terminals": "rear"}, {"model": "2410"}, {"model": "2440"}],
     "keithley2450": [{}, {"model": "2460"}, {"model": "2461", "terminals": "rear"}],
@@ -28,6 +29,7 @@ OPTIONS = {
     "generic_source": [GENERIC, {**GENERIC, "stands": False}],
     "keysight81160a": [{}, {"outputs": 1}],
     "keithley707b": [{"absent": "1A13"}, {"model": "708B", "absent": "2A01"}],
+    "keithley7001": [CARDS, CARDS | {"model": "7002", "absent": "3!1!1"}],
     "keysightb2200": [PORTS, PORTS | {"model": "B2201A"}],
     "generic_matrix": [{}],
     "keysightm9615a": [M9615A],
