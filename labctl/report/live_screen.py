@@ -32,14 +32,14 @@ def line(now: Now) -> str:
     )
     parts = [f"{duration(now.elapsed)}: {now.done} of {now.total} dies done" + (f" ({kinds})" if kinds else "")]
     if now.left is not None:
-        parts.append(f"ends {_ends(now)}")
+        parts.append(f"ends {ends(now)}")
     for u in now.under_way[:2]:
         figures = f" ({', '.join(u.figures)})" if u.figures else ""
         parts.append(" ".join([u.die, u.stage or u.state, *_percent(u.share)]) + figures)
     parts += [f"last {now.last}"] if now.last and now.alive else []
     if not now.alive:
         parts.append(now.text)
-    parts.append(_disk(now))
+    parts.append(disk(now))
     if now.alive:
         parts.append(f"last commit {_ago(now)}")
     if now.alarms:
@@ -88,7 +88,7 @@ def _rows(now: Now) -> list[tuple[str, RenderableType]]:
     rows: list[tuple[str, RenderableType]] = [("done", done), ("elapsed", Text(duration(now.elapsed)))]
     if now.alive:
         unknown = "soon" if now.done == now.total else "not known before the first die is done"
-        rows.append(("ends", Text(_ends(now) if now.left is not None else unknown)))
+        rows.append(("ends", Text(ends(now) if now.left is not None else unknown)))
     for u in now.under_way[:3]:
         again = [f"try {u.try_no}"] if u.try_no > 1 else []
         progress = ", ".join([f" {u.stage or u.state}", *again, duration(u.seconds), *_percent(u.share)])
@@ -99,7 +99,7 @@ def _rows(now: Now) -> list[tuple[str, RenderableType]]:
         rows.append(("", Text(f"and {len(now.under_way) - 3} more dies", "dim")))
     if now.last:
         rows.append(("last", Text(now.last)))
-    rows.append(("disk", Text(_disk(now))))
+    rows.append(("disk", Text(disk(now))))
     rows.append(
         ("commit", Text(_ago(now) if now.alive else time.strftime("%a %H:%M:%S", time.localtime(now.committed))))
     )
@@ -110,7 +110,7 @@ def _percent(share: float | None) -> list[str]:
     return [] if share is None else [f"{share:.0%}"]
 
 
-def _ends(now: Now) -> str:
+def ends(now: Now) -> str:
     """Return when the run ends, as a range."""
     assert now.left is not None
     soonest, likely, latest = now.left
@@ -121,7 +121,8 @@ def _ends(now: Now) -> str:
     return f"in about {time_left} ({span})"
 
 
-def _disk(now: Now) -> str:
+def disk(now: Now) -> str:
+    """Return what the run takes on the disk, and what is free."""
     estimate = f" of about {decimal(int(now.estimate))}" if now.estimate else ""
     return f"{decimal(now.used)}{estimate} used, {decimal(now.free)} free"
 

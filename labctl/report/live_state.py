@@ -22,6 +22,7 @@ from labctl.core.figure import Figures, Shown
 from labctl.report import event_text
 from labctl.report.bench_state import bench_text
 from labctl.report.formulas import formulas_of
+from labctl.report.pace import Pace
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.storage.event_rows import RunRow, event_rows
 from labctl.storage.journal import Journal
@@ -29,8 +30,12 @@ from labctl.storage.latch import Addresses, Latch, latch_of
 from labctl.storage.run_log import DieState, RunState
 
 SIZES = 10.0
-"""The files of a run are counted again after so many s."""
+"""The files of a run are counted again after so many s, or later if counting them would take more than `SHARE`."""
+SHARE = 0.002
+"""Of one processor, that counting files, or computing the figures of a die under way, may take; 1/500."""
 _ALARMS = 30
+AlarmText = tuple[float, str, str, str]
+"""UTC in s, level, die ("" for none), and what happened."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class Now:
     under_way: tuple[UnderWay, ...]
     last: str
     warnings: int
-    alarms: tuple[tuple[float, str, str, str], ...]
+    alarms: tuple[AlarmText, ...]
     free: int
     used: int
     estimate: float
@@ -115,33 +120,35 @@ class Now:
 
 
 class Watcher:
-    """Takes snapshots of one run. Raises StorageError if there is none in `folder`."""
+    """Takes snapshots of one run. Raises StorageError if there is none in `folder`.
+
+    Attributes:
+        state, rows: of the run's journal, as of the last snapshot.
+        sizes: bytes on disk, as `sizes_of` returns them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._state, self._events = read_run(folder)
-        self._sized, self._used = 0.0, 0
+        self.state, self.rows = read_run(folder)
+        self.sizes, self._sizing = dict[str, int](), Pace(SHARE, SIZES)
+        self._alarms, self._told = list[AlarmText](), 0
         self._rows: dict[str, int] = {}
-        self._declared, self._formulas = Figures.of_run(self._state.meta), formulas_of(self._state.meta)
+        self._declared, self._formulas = Figures.of_run(self.state.meta), formulas_of(self.state.meta)
         self._figures: dict[str, _Figures] = {}
 
     def snapshot(self) -> Now:
         """Return where the run stands now. Raises StorageError if its journal cannot be read."""
-        self._state, self._events = read_run(self._folder, self._state, self._events)
-        state = self._state
-        if time.monotonic() - self._sized > SIZES or not self._sized:
-            self._sized, self._used = time.monotonic(), sum(sizes_of(self._folder).values())
+        self.state, self.rows = read_run(self._folder, self.state, self.rows)
+        state = self.state
+        if self._sizing.due:
+            with self._sizing.work():
+                self.sizes = sizes_of(self._folder)
         alive = who(self._folder, state)
         under_way = tuple(self._under_way(d) for d in state.dies.values() if d.state in ACTIVE) if alive else ()
         committed = max([state.until, *(u.committed for u in under_way)])
         excluded = left_out(state)
         finished = [d for d in state.subjects if d.state in FINAL and d.name not in excluded]
-        texts = [event_text.event(row.event, self._declared) for row in self._events]
-        alarms = [
-            (row.stamp.utc, *text)
-            for row, text in zip(self._events, texts, strict=True)
-            if text[0] in (Level.WARNING, Level.ALARM)
-        ]
+        alarms = self._alarms_until_now()
         latch = self._latch()
         if latch is not None:
             alarms.append(
@@ -166,8 +173,8 @@ class Watcher:
             exit_code=state.exit_code,
             text=event_text.outcome(state, bool(alive), bench),
             alive=alive,
-            elapsed=worked(self._events) + (max(0.0, time.time() - state.until) if alive else 0.0),
-            left=_left(state, self._events, under_way) if alive else None,
+            elapsed=worked(self.rows) + (max(0.0, time.time() - state.until) if alive else 0.0),
+            left=_left(state, self.rows, under_way) if alive else None,
             done=len(finished),
             good=sum(m.good for m in marks),
             measured=sum(m.measured for m in marks),
@@ -179,7 +186,7 @@ class Watcher:
             warnings=len(alarms),
             alarms=tuple(alarms[-_ALARMS:]),
             free=shutil.disk_usage(self._folder).free,
-            used=self._used,
+            used=sum(self.sizes.values()),
             estimate=predicted(meta).get("bytes", 0.0),
             committed=committed,
             command=again if broken or (state.exit_code and state.unfinished) else "",
@@ -187,9 +194,18 @@ class Watcher:
             latch="" if latch is None else str(latch),
         )
 
+    def _alarms_until_now(self) -> list[AlarmText]:
+        """Return all warnings and alarms of the run; rows that are new are put into words."""
+        new, self._told = self.rows[self._told :], len(self.rows)
+        for row in new:
+            level, die, text = event_text.event(row.event, self._declared)
+            if level in (Level.WARNING, Level.ALARM):
+                self._alarms.append((row.stamp.utc, level, die, text))
+        return self._alarms.copy()
+
     def _latch(self) -> Latch | None:
         """Return the latch of the bench that the run still needs, None if it is not set or the dies are simulated."""
-        state, addresses = self._state, self._state.meta.get("instruments")
+        state, addresses = self.state, self.state.meta.get("instruments")
         if not addresses or (state.exit_code is not None and not state.unfinished):
             return None
         return latch_of(Addresses(str(state.meta.get("body", "")), addresses))
@@ -218,7 +234,7 @@ class Watcher:
 
     def _usual(self) -> float:
         """Return how many rows the journal of a die has that is done; 0 if there is none."""
-        for die in self._state.dies.values():
+        for die in self.state.dies.values():
             if die.state is State.DONE and die.folder not in self._rows:
                 try:
                     with Journal.open(self._folder / "dies" / die.folder) as journal:
@@ -230,16 +246,19 @@ class Watcher:
 
 
 class _Figures:
-    """The figures of a die that is worked on, computed again when there are new records."""
+    """The figures of a die that is worked on, computed again when there are new records and it is not too much work."""
 
     def __init__(self, formulas: Figures) -> None:
-        self._formulas, self._records = formulas, 0
+        self._formulas, self._records, self._pace = formulas, 0, Pace(SHARE)
         self._texts: list[str] = []
 
     def read(self, journal: Journal) -> None:
         """Compute them from what is in the journal now."""
-        if next(journal.rows("record", after=self._records), None) is None:
-            return
+        if self._pace.due and next(journal.rows("record", after=self._records), None) is not None:
+            with self._pace.work():
+                self._compute(journal)
+
+    def _compute(self, journal: Journal) -> None:
         self._records = journal.last.seq
         rows = event_rows(DieEvent, journal.events())
         notes = [row.event.notes for row in rows if isinstance(row.event, Approached)]

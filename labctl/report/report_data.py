@@ -6,7 +6,7 @@ files and journals of dies what was measured. ``docs/report-json.md`` describes 
 
 import math
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from labctl.report.rehearsal import rehearsal, rehearsal_text
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.storage.event_rows import RunRow
 from labctl.storage.results import DieData
-from labctl.storage.run_log import DieState, Try, folder_of
+from labctl.storage.run_log import DieState, RunState, Try, folder_of
 from labctl.storage.vouching import sealed_json
 
 FORMAT = 1
@@ -185,14 +185,32 @@ def gather(folder: Path) -> Facts:
         StorageError: there is no run there, or its journal is damaged.
     """
     state, rows = read_run(folder)
+    formulas = formulas_of(state.meta)
+    return facts_of(folder, state, rows, sizes_of(folder), lambda data, die: measure(data, formulas))
+
+
+Measure = Callable[[DieData, DieState], tuple[Measured, Counts]]
+"""Gives what was measured in the newest try of a die."""
+
+
+def facts_of(
+    folder: Path, state: RunState, rows: Sequence[RunRow], sizes: Mapping[str, int], measure_die: Measure
+) -> Facts:
+    """Return the facts of a run that was read.
+
+    Args:
+        state, rows: as `read_run` returns them.
+        sizes: as `sizes_of` returns them.
+        measure_die: called for every die of which there are data.
+    """
     meta = state.meta
     alive = who(folder, state)
-    sizes, excluded = sizes_of(folder), left_out(state)
+    excluded = left_out(state)
     total = Counts.none()
     dies: list[DieFacts] = []
-    declared, formulas = Figures.of_run(meta), formulas_of(meta)
+    declared = Figures.of_run(meta)
     for die in state.dies.values():
-        facts, counts = _die(folder, die, sizes, _stands(die, bool(alive), excluded), formulas)
+        facts, counts = _die(folder, die, sizes, _stands(die, bool(alive), excluded), measure_die)
         dies.append(facts)
         if not die.golden:
             total.add(counts)
@@ -239,13 +257,13 @@ def _stands(die: DieState, alive: bool, excluded: Container[str]) -> str:
 
 
 def _die(
-    folder: Path, die: DieState, sizes: Mapping[str, int], stands: str, formulas: Figures
+    folder: Path, die: DieState, sizes: Mapping[str, int], stands: str, measure_die: Measure
 ) -> tuple[DieFacts, Counts]:
     measured, counts, file, last = Measured(), Counts.none(), "", die.last
     data = DieData.of_run(folder, die.name, die.folder, last.sha256 if last else "")
     there = data.sealed or (data.path / "journal.db").is_file()
     if there or data.sha256:  # what was sealed and is gone is said
-        measured, counts = measure(data, formulas)
+        measured, counts = measure_die(data, die)
     if there:
         file = f"dies/{data.path.name}" if data.sealed else f"dies/{data.path.name}/journal.db"
     # a try that was broken off has not been timed by whoever carried it out; its stages tell how far it came

@@ -19,6 +19,7 @@ from labctl.networks import solutions
 from labctl.report import subprocess_call
 from labctl.report.html import write_report
 from labctl.terminal.signals import signals
+from tests.browser import Browser
 
 collect_ignore = ["strangers"]
 """Modules of other distributions, which tests install: they import what an environment without the judges lacks."""
@@ -54,6 +55,16 @@ def campaign(tmp_path_factory, few_solutions):
     path = folder / "small.yaml"
     path.write_text((before + dies + after).replace("wine-solutions.npz", str(few_solutions)))
     return path
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A browser, `tests.browser.Browser`."""
+    opened = Browser(tmp_path_factory.mktemp("browser"))
+    try:
+        yield opened
+    finally:
+        opened.close()
 
 
 def outcome(command, code, stdout, stderr, expect):

@@ -15,7 +15,8 @@ from labctl.core.die_state import FINAL
 from labctl.core.errors import StorageError
 from labctl.core.texts import odd_character
 from labctl.report import html, palette
-from labctl.report.html import headline, page, write_report
+from labctl.report.html import page, write_report
+from labctl.report.page_parts import headline
 from labctl.report.report_data import gather
 from labctl.report.wafer_maps_svg import WaferPicture
 

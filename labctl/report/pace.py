@@ -1,0 +1,41 @@
+"""How often work may be done that looks at a run: a share of the processor, so that nobody who looks is in the way."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from labctl.core.units import Second
+
+
+class Pace:
+    """Lets a piece of work be done again once the time since it was done last is long enough for what it cost.
+
+    Args:
+        share: of one processor, that the work may take in the long run.
+        least: shortest time from one end of the work to its next start, s.
+        clock, cost: a clock that is never set, and processor time of this thread, s.
+    """
+
+    def __init__(
+        self,
+        share: float,
+        least: Second = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        cost: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self._share, self._least, self._clock, self._cost = share, least, clock, cost
+        self._next = -float("inf")
+
+    @property
+    def due(self) -> bool:
+        """Whether the work may be done now."""
+        return self._clock() >= self._next
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """Do the work in the block, whose cost is measured also if it fails."""
+        before = self._cost()
+        try:
+            yield
+        finally:
+            self._next = self._clock() + max(self._least, (self._cost() - before) / self._share)
