@@ -26,6 +26,7 @@ from labctl.cli import (
     reproduce,
     run,
     schema,
+    serve,
     show,
     stress,
     train,
@@ -95,6 +96,7 @@ for _module in (
     stress,
     reproduce,
     report,
+    serve,
 ):
     _module.register(app)
 

@@ -18,6 +18,7 @@ SMALL = {
     "fleet.py": ["--small", "--json"],
     "crossbar.py": ["--small", "--json"],
     "killed_together.py": ["1"],
+    "live_page.py": ["--small", "--json"],
     "kills.py": ["--small"],
     "noise.py": ["--small", "--json"],
     "off_wins.py": ["1"],
@@ -66,6 +67,15 @@ def test_a_chip_is_surveyed_programmed_and_inferred():
     figures = json.loads(carried_out("chip.py", *SMALL["chip.py"]))
     assert len(figures) == 10
     assert min(figures.values()) > 0
+
+
+@pytest.mark.slow
+def test_a_page_beside_a_run_shows_every_die():
+    pytest.importorskip("uvicorn", reason="needs the extra 'serve'")
+    figures = json.loads(carried_out("live_page.py", *SMALL["live_page.py"]).splitlines()[-1])
+    assert figures["dies"] == 3
+    assert figures["mark, latest, s"] >= figures["mark, median, s"] > 0
+    assert 0 < figures["page, processor s"] < figures["run, processor s"]
 
 
 @pytest.mark.slow

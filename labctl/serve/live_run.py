@@ -1,0 +1,146 @@
+"""One run as the page shows it: parts of HTML, made anew where something has changed and there is time for it."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from labctl.core.errors import LabError
+from labctl.report.formulas import formulas_of
+from labctl.report.live_state import Now, Watcher
+from labctl.report.pace import Pace
+from labctl.report.report_data import Facts, facts_of
+from labctl.serve import run_parts
+from labctl.serve.measurements import Measurements
+
+SHARE = 0.006
+"""Of one processor, that looking at a run may take."""
+LEAST = 0.5
+"""Shortest time between two looks, s."""
+_CELLS = 0.003
+"""Of one processor, that reading dies and drawing what is in them may take while somebody carries the run out."""
+_ONE_DIE, _SOME_DIES = 0.0, 0.1
+"""Processor time after which no other die is read in one look, s: of a run that goes on, and of one at rest."""
+_AT_REST = 0.2
+"""The same of a run on which nobody works."""
+_SETTLED = 10.0
+"""The dies of such a run are looked for again after so many s once all were read: a file may be mended, or damaged."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A run at one moment.
+
+    Args:
+        parts: by name, (tag, HTML); the tag is another whenever the HTML is.
+        alive: somebody carries the run out.
+    """
+
+    parts: Mapping[str, tuple[str, str]]
+    alive: bool
+    utc: float = field(default_factory=time.time)
+
+    def news(self, tags: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+        """Return the parts of which somebody has not these `tags`."""
+        return {name: part for name, part in self.parts.items() if tags.get(name) != part[0]}
+
+
+class _Opened:
+    """A run that could be read, with what is kept of it between looks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.watcher = Watcher(folder)
+        self.measurements = Measurements(formulas_of(self.watcher.state.meta))
+        self.facts: Facts | None = None
+        self.drawn_for: tuple[object, ...] = ()
+        self.parts: dict[str, str] = {}
+        self.alive, self.at_rest, self.settled = Pace(_CELLS, LEAST), Pace(_AT_REST), Pace(_AT_REST, _SETTLED)
+
+
+class LiveRun:
+    """The run in `folder`, for any number of people who look at it: they share what was read.
+
+    Args:
+        pace: of looking.
+    """
+
+    def __init__(self, folder: Path, pace: Callable[[], Pace] = lambda: Pace(SHARE, LEAST)) -> None:
+        self.folder = folder
+        self._lock, self._pace = threading.Lock(), pace()
+        self._opened: _Opened | None = None
+        self._last: Look | None = None
+
+    def look(self) -> Look:
+        """Return the run as it is now, or as it was a moment ago where looking again would cost too much.
+
+        A run that cannot be read is a look too, which says why.
+        """
+        last = self._last
+        if last is not None and not self._pace.due:
+            return last
+        if not self._lock.acquire(blocking=last is None):  # somebody else looks at this moment
+            assert last is not None
+            return last
+        try:
+            if self._last is None or self._pace.due:
+                self._last = self._look()
+            return self._last
+        finally:
+            self._lock.release()
+
+    def die(self, name: str) -> str | None:
+        """Return what is known of one die as HTML, None if the run has no such die or cannot be read."""
+        self.look()
+        with self._lock:
+            opened = self._opened
+            if opened is None or opened.facts is None:
+                return None
+            facts = opened.facts
+            die = next((die for die in (*facts.dies, *facts.golden) if die.name == name), None)
+            return None if die is None else run_parts.die(die, facts, self.folder, opened.measurements.counts(name))
+
+    def _look(self) -> Look:
+        try:
+            with self._pace.work():
+                opened = self._opened = self._opened or _Opened(self.folder)
+                now = opened.watcher.snapshot()
+                self._draw_maps(opened, now)
+            self._draw_cells(opened, now)
+        except LabError as error:
+            self._opened = None  # it may be mended meanwhile
+            return Look(tagged({"head": run_parts.unreadable(self.folder, error)}), False)
+        assert opened.facts is not None
+        return Look(tagged({**run_parts.of_now(now, opened.facts), **opened.parts}), bool(now.alive), now.utc)
+
+    def _draw_maps(self, opened: _Opened, now: Now) -> None:
+        """Draw the maps at once for another state of the run."""
+        drawn_for = opened.watcher.state.seq, bool(now.alive)
+        if opened.facts is None or opened.drawn_for != drawn_for:
+            opened.measurements.begin(None, counts=False)
+            opened.facts, opened.drawn_for = self._facts(opened), drawn_for
+            opened.parts = {**opened.parts, "maps": run_parts.maps(opened.facts)}
+
+    def _draw_cells(self, opened: _Opened, now: Now) -> None:
+        """Draw what is in the dies, if there is time to read them."""
+        measurements = opened.measurements
+        pace = opened.alive if now.alive else opened.at_rest if measurements.waiting else opened.settled
+        if not pace.due:
+            return
+        with pace.work():
+            measurements.begin(_ONE_DIE if now.alive else _SOME_DIES, counts=True)
+            opened.facts = self._facts(opened)
+            opened.parts = run_parts.of_facts(opened.facts, measurements.waiting)
+
+    def _facts(self, opened: _Opened) -> Facts:
+        watcher = opened.watcher
+        return facts_of(self.folder, watcher.state, watcher.rows, watcher.sizes, opened.measurements.of)
+
+
+def tagged(parts: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return parts with their tags."""
+    return {
+        name: (hashlib.blake2b(html.encode("utf-8", "replace"), digest_size=6).hexdigest(), html)
+        for name, html in parts.items()
+    }

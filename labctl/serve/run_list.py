@@ -1,0 +1,173 @@
+"""The runs in a folder: which there are, and where each stands in one line."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from labctl.config.bins import is_good, is_measured
+from labctl.core.die_state import FINAL, State
+from labctl.core.errors import LabError, StorageError
+from labctl.report import event_text
+from labctl.report.bench_state import bench_text
+from labctl.report.pace import Pace
+from labctl.report.run_folder import left_out, read_run, who
+from labctl.storage.event_rows import RunRow
+from labctl.storage.run_log import RunState
+
+MOST = 1000
+"""Runs that are listed, the newest first."""
+_SHARE = 0.003
+"""Of one processor, that reading the list anew may take."""
+_LEAST = 2.0
+"""Shortest time between two looks at all runs, s."""
+_SUFFIXES = ("", "-wal")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One run of the list.
+
+    Args:
+        id: its name in addresses, the name of its folder.
+        since, until: UTC in s of its first row and of its newest; of a run that cannot be read, of its file.
+        problem: why it cannot be read, "" if it can.
+    """
+
+    id: str
+    name: str
+    title: str
+    body: str
+    text: str
+    alive: str
+    exit_code: int | None
+    done: int
+    good: int
+    measured: int
+    total: int
+    since: float
+    until: float
+    problem: str = ""
+
+
+@dataclass
+class _Known:
+    stamp: tuple[object, ...]
+    listed: Listed
+    state: RunState | None = None
+    rows: list[RunRow] | None = None
+
+
+class RunList:
+    """The runs in `root`, which is a folder of run folders, or one run folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[str, _Known] = {}
+        self._paths: dict[str, Path] = {}
+        self._listed: tuple[Listed, ...] = ()
+        self._pace = Pace(_SHARE, _LEAST)
+
+    @property
+    def single(self) -> str:
+        """The name of the run if the folder is one itself, "" otherwise."""
+        return self.root.resolve().name if _is_run(self.root) else ""
+
+    def folder(self, id_: str) -> Path | None:
+        """Return the folder of a run by its name in addresses, None if there is no such run; no path is made of it."""
+        if (known := self._paths.get(id_)) is None or not _is_run(known):
+            self._paths = dict(self._folders())
+        return self._paths.get(id_)
+
+    def runs(self) -> tuple[Listed, ...]:
+        """Return the runs, those that go on first, then the newest."""
+        if self._pace.due:
+            with self._pace.work():
+                self._listed = tuple(sorted(self._look(), key=lambda run: (not run.alive, -run.until, run.id)))
+        return self._listed
+
+    def _folders(self) -> Iterator[tuple[str, Path]]:
+        """Yield the run folders; links that lead out of the folder are left out."""
+        if self.single:
+            yield self.single, self.root
+            return
+        home = self.root.resolve()
+        try:
+            with os.scandir(self.root) as entries:
+                for entry in entries:
+                    path = Path(entry.path)
+                    if _is_run(path) and (not entry.is_symlink() or path.resolve().is_relative_to(home)):
+                        yield entry.name, path
+        except OSError as error:
+            raise StorageError(f"{self.root}: cannot be read: {error.strerror or error}") from error
+
+    def _look(self) -> list[Listed]:
+        folders = sorted(self._folders(), key=lambda one: -_written(one[1]))[:MOST]
+        known, self._known = self._known, {}
+        for id_, folder in folders:
+            self._known[id_] = _look_again(id_, folder, known.get(id_))
+        return [one.listed for one in self._known.values()]
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("journal.db", "run.json"))
+
+
+def _written(folder: Path) -> float:
+    return max((stamp[0] for stamp in _stamps(folder)), default=0) / 1e9
+
+
+def _stamps(folder: Path) -> list[tuple[int, int]]:
+    """Return when the journal of a run was written, in ns, and its size."""
+    stamps = []
+    for name in (*(f"journal.db{suffix}" for suffix in _SUFFIXES), "run.json"):
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            continue
+        if status.st_size:  # SQLite makes an empty log beside a journal that is read
+            stamps.append((status.st_mtime_ns, status.st_size))
+    return stamps
+
+
+def _look_again(id_: str, folder: Path, before: _Known | None) -> _Known:
+    """Return a run as it is now; one that has ended and was not written since is not read."""
+    stamp = tuple(_stamps(folder))
+    if before is not None and before.stamp == stamp and not before.listed.alive:
+        return before
+    try:
+        state, rows = (
+            read_run(folder)
+            if before is None or before.state is None or before.rows is None
+            else read_run(folder, before.state, before.rows)
+        )
+        listed = _listed(id_, folder, state)
+    except LabError as error:
+        return _Known(stamp, _unread(id_, folder, str(error)))
+    return _Known(stamp, listed, state, rows) if listed.alive else _Known(stamp, listed)
+
+
+def _listed(id_: str, folder: Path, state: RunState) -> Listed:
+    alive, excluded = who(folder, state), left_out(state)
+    dies = [die for die in state.subjects if die.name not in excluded]
+    hard = [die.last.hard if die.last is not None and die.state is State.DONE else 0 for die in dies]
+    return Listed(
+        id_,
+        name=str(state.meta.get("name", folder.name)),
+        title=str(state.meta.get("title", "")),
+        body=str(state.meta.get("body", "")),
+        text=event_text.outcome(state, bool(alive), bench_text(folder, state, alive)),
+        alive=alive,
+        exit_code=state.exit_code,
+        done=sum(die.state in FINAL for die in dies),
+        good=sum(map(is_good, hard)),
+        measured=sum(map(is_measured, hard)),
+        total=len(dies),
+        since=state.since,
+        until=state.until,
+    )
+
+
+def _unread(id_: str, folder: Path, problem: str) -> Listed:
+    at = _written(folder)
+    return Listed(id_, folder.name, "", "", "", "", None, 0, 0, 0, 0, at, at, problem)

@@ -1,0 +1,126 @@
+"""The parts of the page of a run as HTML, made by what makes those of the report: one definition of each number."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.filesize import decimal
+
+from labctl.analysis.distributions import distributions
+from labctl.analysis.measurements import Counts
+from labctl.core.errors import LabError, NotThereError
+from labctl.core.texts import visible
+from labctl.report import page_parts
+from labctl.report.bench_state import LIVE
+from labctl.report.drawings import Drawings
+from labctl.report.live_screen import disk, ends
+from labctl.report.live_state import Now
+from labctl.report.report_data import DieFacts, Facts
+from labctl.report.run_folder import SOMEBODY
+from labctl.report.templates import templates
+from labctl.serve.run_list import Listed
+from labctl.terminal.progress import counted
+
+HOME = "labctl.serve"
+NAMES = ("head", "now", "alarms", "maps", "dies", "trends", "cells")
+"""The parts of the page of a run, from the top."""
+
+
+def of_now(now: Now, facts: Facts) -> dict[str, str]:
+    """Return the parts that say where a run stands."""
+    text = now.text.removesuffix(f"; {now.bench}") if now.bench else now.text
+    return {
+        "head": _drawn(
+            "head",
+            now=now,
+            headline=page_parts.headline(facts),
+            mood=page_parts.mood(now.alive, now.exit_code),
+            text=text,
+            by="" if now.alive == SOMEBODY else now.alive,
+            live=now.bench.startswith(LIVE),
+            rehearsal=facts.rehearsal,
+        ),
+        "now": _drawn(
+            "now",
+            now=now,
+            large=page_parts.in_large(facts)[:1],
+            ends=ends(now) if now.left is not None else "",
+            disk=disk(now),
+            free=decimal(now.free),
+        ),
+        "alarms": _drawn("alarms", now=now, more=now.warnings - len(now.alarms)),
+    }
+
+
+def maps(facts: Facts) -> str:
+    """Return the map of bins, and those of figures."""
+    drawn = page_parts.drawn_maps(facts)
+    return _drawn("maps", maps=list(drawn.values()), marked=page_parts.marks_in_words(facts.dies))
+
+
+def of_facts(facts: Facts, waiting: int) -> dict[str, str]:
+    """Return the parts that show what the dies are.
+
+    Args:
+        waiting: dies that were not read yet.
+    """
+    colours = page_parts.colours_of(page_parts.drawn_maps(facts))
+    spread = list(page_parts.spreads(facts))
+    return {
+        "maps": maps(facts),
+        "dies": _drawn(
+            "dies", columns=page_parts.columns(facts), rows=page_parts.rows(facts, colours), texts=facts.accuracies
+        ),
+        "trends": _drawn("trends", charts=page_parts.trends(facts), golden=bool(facts.golden)),
+        "cells": _drawn(
+            "cells",
+            charts=[*page_parts.histograms(facts.distributions), *spread],
+            waiting=f"{counted(waiting, 'die')} not yet read" if waiting else "",
+        ),
+    }
+
+
+def die(one: DieFacts, facts: Facts, folder: Path, counts: Counts) -> str:
+    """Return all that is known of one die.
+
+    Args:
+        counts: its distributions.
+    """
+    drawings, charts = Drawings(), list[page_parts.Chart]()
+    try:
+        charts = list(page_parts.curves_of(one, facts, folder, drawings))
+    except LabError as error:
+        return problem(error)
+    return _drawn(
+        "one_die",
+        die=one,
+        known=page_parts.known(one, facts),
+        curves=[*page_parts.histograms(list(distributions(counts))), *charts],
+        mark=page_parts.mark(one, page_parts.colours_of(page_parts.drawn_maps(facts))),
+    )
+
+
+def unreadable(folder: Path, error: LabError) -> str:
+    """Return the head of the page of a run that cannot be read."""
+    kind = "nothing to be shown" if isinstance(error, NotThereError) else "cannot be read"
+    return _drawn("unreadable", name=folder.name, kind=kind, text=visible(str(error)))
+
+
+def problem(error: LabError) -> str:
+    """Return why a part cannot be shown."""
+    return _drawn("problem", text=visible(str(error)))
+
+
+def runs(listed: tuple[Listed, ...]) -> str:
+    """Return the list of runs."""
+    return _drawn("runs", runs=[(run, page_parts.mood(run.alive, run.exit_code)) for run in listed])
+
+
+def page(name: str, /, **values: Any) -> str:
+    """Return a whole page."""
+    return visible(templates(HOME).get_template(f"{name}.html.jinja").render(**values))
+
+
+def _drawn(part: str, /, **values: Any) -> str:
+    macros: Mapping[str, Any] = vars(templates(HOME).get_template("run_parts.html.jinja").module)
+    return visible(str(macros[part](**values)))
