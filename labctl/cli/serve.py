@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    runs: Annotated[
+    root: Annotated[
         Path, typer.Argument(metavar="RUNS", help="folder of run folders, or one run folder", readable=False)
     ],
     host: Annotated[
@@ -60,7 +60,7 @@ def serve(
             webbrowser.open(url)
 
     server.serve(
-        runs,
+        root,
         lambda text: screen.print(text, markup=False, highlight=False, soft_wrap=True),
         host=host,
         port=port,
