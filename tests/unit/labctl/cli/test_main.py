@@ -46,7 +46,8 @@ def test_every_command_is_there():
     assert set(COMMANDS) == {
         "plan", "run", "show", "train", "doctor", "schema", "check", "read", "pulse", "map", "off", "twin", "export",
         "stress", "reproduce mtj-chip", "reproduce wine-passive", "reproduce wine-sizes", "resume", "stop",
-        "skip", "watch", "report", "notify", "transcript", "verify", "prune", "publish", "import-network", "new", "serve",
+        "skip", "watch", "report", "notify", "transcript", "verify", "prune", "publish", "import-network", "new",
+        "serve",
         "fleet add", "fleet query", "fleet map", "fleet trend",
     }  # fmt: skip
 
