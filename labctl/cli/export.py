@@ -24,18 +24,28 @@ def export(
         Path | None, typer.Option("--csv", metavar="DIR", help="CSV: dies and tables, in a new folder")
     ] = None,
     g85: Annotated[Path | None, typer.Option("--g85", metavar="FILE", help="map of hard bins as SEMI G85 XML")] = None,
+    crosssim: Annotated[
+        Path | None,
+        typer.Option("--crosssim", metavar="DIR", help="surveyed cells as a device of CrossSim, new folder"),
+    ] = None,
+    aihwkit: Annotated[
+        Path | None,
+        typer.Option("--aihwkit", metavar="DIR", help="their spread as a noise model of aihwkit, new folder"),
+    ] = None,
     as_json: PrintJson = False,
 ) -> None:
-    """Write a run as STDF V4, CSV or a wafer map, for other people's programs. Nothing is ever written over.
+    """Write a run as STDF V4, CSV, a wafer map or for simulators, for other people's programs. Nothing is written over.
 
     Example: labctl export runs/night --stdf night.stdf --csv night-csv
     """
     from labctl.core.errors import StorageError
     from labctl.storage.run_log import read_state
 
-    if stdf is None and csv is None and g85 is None:
-        raise BenchError("nothing to export to; name --stdf FILE, --csv DIR or --g85 FILE")
-    for path in (stdf, csv, g85):
+    if not any(path is not None for path in (stdf, csv, g85, crosssim, aihwkit)):
+        raise BenchError(
+            "nothing to export to; name --stdf FILE, --csv DIR, --g85 FILE, --crosssim DIR or --aihwkit DIR"
+        )
+    for path in (stdf, csv, g85, crosssim, aihwkit):
         if path is not None:
             new_folder_of(path)
     state = read_state(run)
@@ -56,6 +66,14 @@ def export(
             from labctl.storage.results import open_run
 
             written += write_csv(state, open_run(run), csv)
+        if crosssim is not None:
+            from labctl.export.simulators import write_crosssim
+
+            written += write_crosssim(run, crosssim)
+        if aihwkit is not None:
+            from labctl.export.simulators import write_aihwkit
+
+            written += write_aihwkit(run, aihwkit)
     except FileExistsError as error:
         raise BenchError(f"{error.filename or error}: it exists; an export never writes over anything") from error
     except OSError as error:
