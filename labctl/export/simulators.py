@@ -26,6 +26,8 @@ from labctl.networks.training.maps import DieSurvey
 from labctl.storage.results import Run, open_run
 
 _DIGITS = 6
+_OTHER_STATE = 0.2
+"""Change of a conductance, over it, from which it is no noise of a reading."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ def statistics_of(dies: Sequence[DieSurvey], read_noise: float) -> Statistics:
 def read_noise_of(run: Run) -> float:
     """Return the noise of one reading over the conductance, from cells that were read back.
 
-    Each of both readings has it, so it is the standard deviation of their difference over the root of 2, taken from the
-    middle half of the differences, because some cells were written in between. 0.0 if no die has a read-back.
+    Each of both readings has it, so it is the standard deviation of their difference over the root of 2. One of
+    a fifth of the conductance and more is another state, or another cell, and not noise. 0.0 if no die has a read-back.
     """
     differences: list[FloatArray] = []
     for name in run.dies:
@@ -72,12 +74,10 @@ def read_noise_of(run: Run) -> float:
         place = at, read["row"], read["col"]
         surveyed = np.where(read["target"], survey["g_p"][place], survey["g_ap"][place])
         good: BoolArray = (at >= 0) & (survey["defect"][place] == 0) & (read["flag"] == 0)
-        differences.append(((read["conductance"] - surveyed) / surveyed)[good])
+        change = (read["conductance"][good] - surveyed[good]) / surveyed[good]
+        differences.append(change[np.abs(change) < _OTHER_STATE])
     every = np.concatenate(differences) if differences else np.zeros(0)
-    if not every.size:
-        return 0.0
-    low, high = np.percentile(every, [25, 75])
-    return float((high - low) / 1.349 / np.sqrt(2))
+    return float(every.std() / np.sqrt(2)) if every.size else 0.0
 
 
 def write_crosssim(path: Path, folder: Path) -> list[Path]:
