@@ -156,6 +156,11 @@ class Bench(Model):
         description="what writes and verifies the cells of a write plan: the host, pulse by pulse and rung by rung, or "
         "scripts inside the sources, cell by cell",
     )
+    joined: bool = Field(
+        default=False,
+        description="the sources on TSP-Link act as one: scripts of the first drive the channels of all, so that more "
+        "cells share a route",
+    )
     ledger: str | None = Field(
         default=None, min_length=1, description="stress ledger of the lab, from the folder of this file; stress.db"
     )

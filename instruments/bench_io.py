@@ -18,6 +18,7 @@ from instruments.bench import Bench
 from instruments.bench_state import BenchState
 from instruments.connections import Relay
 from instruments.emergency import BY_HAND, emergency_open, persist, silence
+from instruments.joined import Joined
 from instruments.reach import reach_of
 from instruments.relays import Relays
 from instruments.short_pulses import ShortPulses
@@ -80,7 +81,10 @@ class BenchIO:
             SourceChannel(at := names.index(name), part, costs[at], pulses[k])
             for k, (name, _, part) in enumerate(wired_channels)
         ]
-        wired = sorted({channel.instrument for channel in self.channels})
+        self._joined = Joined.of(bench, self.units, self.channels) if bench.joined else None
+        if self._joined is not None:
+            self.channels = self._joined.channels
+        wired = sorted({channel.unit for channel in self.channels})
         self.stands = all(self.units[unit].capabilities.stands for unit in wired)
         self.active: tuple[int, ...] = tuple(range(len(self.channels)))
         self.reaches = tuple(
@@ -88,7 +92,7 @@ class BenchIO:
         )
         straight = set(connections.wired.values()) - {connections.ground}
         self.active = tuple(sorted({c for reach in self.reaches for c in reach.channels} | straight))
-        self.working = [self.units[unit] for unit in sorted({self.channels[c].instrument for c in self.active})]
+        self.working = [self.units[unit] for unit in sorted({self.channels[c].unit for c in self.active})]
         self.composer = self.new_composer()
         self.short = ShortPulses(bench.wiring, connections, lines, self.stands, bench.limits.most_pulsed)
         self._pulse_setups = self._set_up_pulses()
@@ -108,6 +112,11 @@ class BenchIO:
         """
         state, orderly = self.state, self.state.orderly
         notes = self._ramp_down() if state.in_use else []
+        if orderly and not notes:
+            try:
+                self._separate()
+            except BaseException as error:  # a third-party driver may raise anything
+                notes.append(str(error) or type(error).__name__)
         state.fail("the bench was not made safe")
         sources: dict[str, SourceMeasure | PulseSource] = dict(zip(self._names, self.units, strict=True))
         sources |= self.pulse_sources
@@ -206,6 +215,7 @@ class BenchIO:
     def _read_back(self) -> None:
         """Read that every output is off, and which relays are closed; InstrumentError if an output is not."""
         try:
+            self._separate()
             for unit in self.units:
                 unit.verify_off()
             for pulse_source in self.pulse_sources.values():
@@ -215,6 +225,16 @@ class BenchIO:
             self.state.doubt()
             raise
         self.state.verified_off(closed)
+
+    def _separate(self) -> None:
+        """Have joined sources take commands of their own again."""
+        if self._joined is not None:
+            self._joined.separate()
+
+    def silence_joined(self) -> None:
+        """Switch off sources of which one drove the others in a script that broke off; nothing where none does."""
+        if self._joined is not None:
+            self._joined.silence()
 
     def carry_out(self, events: Iterable[ChannelStep]) -> list[tuple[Tag, Sample]]:
         """Run events as one call of each instrument in turn; return the samples with their tags."""
@@ -232,7 +252,12 @@ class BenchIO:
                 if unit == FIRED:
                     self._fire(script)
                     continue
-                readings = self.units[unit].run([event.step for event in script if not isinstance(event.step, Fire)])
+                steps = [event.step for event in script if not isinstance(event.step, Fire)]
+                try:
+                    readings = self.units[unit].run(steps)
+                except BaseException:
+                    self.silence_joined()
+                    raise
                 tags = [event.tag for event in script if isinstance(event.step, Measure | Watch)]
                 samples += [(tag, sample) for tag, sample in zip(tags, readings, strict=True) if tag is not None]
         return samples
@@ -340,7 +365,7 @@ class BenchIO:
         )
         by_unit: dict[int, list[str]] = {}
         for channel in (self.channels[c] for c in self.active):
-            by_unit.setdefault(channel.instrument, []).append(channel.name)
+            by_unit.setdefault(channel.unit, []).append(channel.part)
         with state.switch_on():
             for name, setups in self._pulse_setups.items():
                 self.pulse_sources[name].prepare(setups)
@@ -349,6 +374,8 @@ class BenchIO:
                 state.require_permit()
                 self.units[unit].output(names)
                 self.units[unit].run([Aperture(name, outputs.cold_aperture) for name in names])
+            if self._joined is not None:
+                self._joined.join(setup, outputs.cold_aperture)
             self.composer = self.new_composer()
         self.go_cold(self.active)
         state.require_permit()  # refused between the last check and the output: it ends at 0 V

@@ -20,7 +20,7 @@ from instruments.bench_state import State
 from instruments.connections import Relay
 from instruments.reading_math import driven_voltage, subtract_leads
 from instruments.routing import RouteVisits
-from instruments.step_sequence import MESSAGES, READ, Act, ChannelStep, Composer, RouteVisit, duration
+from instruments.step_sequence import MESSAGES, READ, Act, ChannelStep, Composer, RouteVisit, Tag, duration
 from labctl.core.cell_program import (
     AttemptSteps,
     CellAttempt,
@@ -28,14 +28,23 @@ from labctl.core.cell_program import (
     CellTask,
     Handed,
     Programs,
+    ReadProgram,
+    ReadsRoutes,
     ReadSteps,
     RelayMove,
+    RouteReads,
 )
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.operations import Attempts, Flag, Pulse, Reading, WritePlan
 from labctl.core.pulse_source import Fire
-from labctl.core.source import Measure, SourceMeasure, Step
+from labctl.core.source import Measure, Sample, SourceMeasure, Step, Watch
 from labctl.core.units import FloatArray, IntArray, Second, Volt
+
+MOST_ROUTES = 64
+"""Routes of one script that reads; some 300 characters and 25 samples each."""
+
+ROUTES, MOVES = {"open": 1, "grounded": 3}, {"open": 2, "grounded": 4}
+"""Routes per change of route, and relay moves in them, by `Outputs.between_routes`."""
 
 STEP, CELL, KIND = 100, 200, 400
 """Characters of a script at most: of one step, of one cell beside its relays, and of one kind of attempt."""
@@ -144,9 +153,9 @@ class InsideScripts:
     def _seconds(self, plan: WritePlan, tries: IntArray) -> Second:
         cells = self._cells(plan)
         total = 0.0
-        for number, kind in zip(cells.number, cells.kind, strict=True):
+        for number, kind, rests in zip(cells.number, cells.kind, _rests(cells.relays), strict=True):
             attempt, cold = cells.seconds[kind]
-            total += int(tries[number]) * attempt + cold
+            total += int(tries[number]) * attempt + rests * cold
         timing = self._bench.timing
         if self.node is None:
             routes = sum(a != b for a, b in zip(cells.relays, [None, *cells.relays], strict=False))
@@ -205,6 +214,78 @@ class InsideScripts:
             self._rescued = self._attempts(plan, made)
         return self._rescued
 
+    # -- reads
+
+    @property
+    def reads(self) -> bool:
+        """Whether reads are carried out inside the sources as well: where these move the relays by themselves."""
+        scripts = [unit.capabilities.script for unit in self._io.working]
+        return self.node is not None and all(script is not None and script.reads for script in scripts)
+
+    @property
+    def route_time(self) -> Second:
+        """Time of a change of route inside the sources, s."""
+        bench = self._bench
+        between = bench.outputs.between_routes
+        return ROUTES[between] * bench.settling.relays + MOVES[between] * bench.timing.relay
+
+    def sense(
+        self, visits: RouteVisits, routes: Sequence[range], act: Act, ranges: FloatArray
+    ) -> list[tuple[Tag, Sample]]:
+        """Read; return the samples of the visits with their tags.
+
+        Args:
+            routes: the visits of each route.
+        """
+        samples: list[tuple[Tag, Sample]] = []
+        unit = [self._io.channels[self._visits.one(visits, r.start, ranges).used[0]].instrument for r in routes]
+        begin = 0
+        while begin < len(routes):
+            end = begin + 1
+            while end < len(routes) and end - begin < MOST_ROUTES and unit[end] == unit[begin]:
+                end += 1
+            samples += self._read(visits, routes[begin:end], unit[begin], act, ranges)
+            begin = end
+        return samples
+
+    def _read(
+        self, visits: RouteVisits, routes: Sequence[range], unit: int, act: Act, ranges: FloatArray
+    ) -> list[tuple[Tag, Sample]]:
+        """Read on some routes by one script of one source."""
+        io, bench = self._io, self._bench
+        source = io.units[unit]
+        present = self._hand_over(source, cast("Programs", source))
+        closed = [frozenset(self._visits.relays(visits, route.start)) for route in routes]
+        composer, spread = io.new_composer(), 0.0
+        parts: list[RouteReads] = []
+        tags: list[Tag | None] = []
+        for route, moves in zip(routes, self._moves(closed, present), strict=True):
+            chosen = [self._visits.one(visits, k, ranges) for k in route]
+            steps = [event for visit in chosen for event in composer.visit(visit, act)]
+            tags += [event.tag for event in steps if isinstance(event.step, Measure | Watch)]
+            parts.append(RouteReads(moves, _steps(steps), _steps(list(composer.cold(chosen[-1].used)))))
+            spread = max(spread, *(max(0.0, *v.read) - min(0.0, *v.read) for v in chosen))
+        outputs, settling = bench.outputs, bench.settling
+        program = ReadProgram(
+            tuple(parts),
+            outputs.cold_voltage,
+            outputs.cold_current,
+            COLD_TRIES,
+            settling.source,
+            settling.relays,
+            bench.timing.relay,
+            cast("int", self.node),
+        )
+        with io.state.script(spread, closed[-1]):
+            try:
+                samples = cast("ReadsRoutes", source).read_routes(program)
+            except BaseException:
+                io.silence_joined()
+                raise
+            finally:
+                io.composer.forget(unit)
+        return [(tag, sample) for tag, sample in zip(tags, samples, strict=True) if tag is not None]
+
     def _piece(self, plan: WritePlan, cells: _Cells, pieces: Sequence[int], made: list[CellAttempt]) -> None:
         """Carry out one script; append its attempts, or what is known of them if it breaks off.
 
@@ -230,6 +311,7 @@ class InsideScripts:
             try:
                 made[begin:] = source.program(program)
             except BaseException:
+                io.silence_joined()
                 with contextlib.suppress(LabError):
                     if (rescued := source.rescue()) is not None:
                         made[begin:] = rescued
@@ -274,8 +356,9 @@ class InsideScripts:
                 bool(plan.target[number]),
                 float(plan.cut[number]),
                 int(plan.most[number]),
+                rests,
             )
-            for c in pieces
+            for c, rests in zip(pieces, _rests([cells.relays[c] for c in pieces]), strict=True)
         )
         return CellProgram(
             tuple(cells.kinds[k] for k in kinds),
@@ -330,7 +413,7 @@ class InsideScripts:
                 f"a pulse of {plan.width:.3g} s comes from a pulse source, which no script of a source reaches; "
                 "'programming: host' in the bench file writes such cells"
             )
-        if not (np.array_equal(visits.pattern, np.arange(len(plan))) and (visits.pulses & visits.reads).all()):
+        if not (np.array_equal(np.sort(visits.pattern), np.arange(len(plan))) and (visits.pulses & visits.reads).all()):
             raise BenchError(
                 "a pulse and its verify read do not fit on one route here, which a script needs; "
                 "'programming: host' in the bench file writes such cells"
@@ -339,16 +422,18 @@ class InsideScripts:
         resistance = self._bench.reads.lead_resistance
         leads = resistance / driven_voltage(plan.verify.bias) if resistance else np.zeros(len(plan))
         cells, kinds = _Cells(), dict[tuple[object, ...], int]()
-        for k in np.flatnonzero(plan.most > 0).tolist():
+        for k, number in enumerate(visits.pattern.tolist()):  # route by route
+            if plan.most[number] <= 0:
+                continue
             visit = replace(self._visits.one(visits, k, ranges), number=0)
             key = (*(getattr(visit, name) for name in ("used", "pulse", "maker", "read", "sense_range", "rest")),)
-            key = (*key, tuple(sorted(visit.sense.items())), float(leads[k]))
+            key = (*key, tuple(sorted(visit.sense.items())), float(leads[number]))
             if key not in kinds:
                 kinds[key] = len(cells.kinds)
-                kind, seconds = self._kind(visit, act, float(leads[k]))
+                kind, seconds = self._kind(visit, act, float(leads[number]))
                 cells.kinds.append(kind)
                 cells.seconds.append(seconds)
-            cells.number.append(k)
+            cells.number.append(number)
             cells.unit.append(self._io.channels[visit.used[0]].instrument)
             cells.kind.append(kinds[key])
             cells.relays.append(frozenset(self._visits.relays(visits, k)))
@@ -365,11 +450,10 @@ class InsideScripts:
         if visit.sense_range < act.read_compliance * (1 - 1e-9):
             wider = _read_steps(self._composed(lambda composer: composer.read(visit, act, largest)), visit)
         cold = self._composed(lambda composer: composer.cold(visit.used))
-        timing = self._bench.timing.model_copy(update={"message": 0.0})
 
         def seconds(*parts: Sequence[ChannelStep]) -> Second:
             steps = [step for part in parts for step in part]
-            return duration(iter(steps), io.channels, timing, act.aperture)
+            return duration(iter(steps), io.channels, self._bench.timing, act.aperture, calling=False)
 
         steps = AttemptSteps(_steps(pulse), _read_steps(read, visit), wider, _steps(cold), lead)
         return steps, (seconds(pulse, read), seconds(cold))
@@ -378,6 +462,11 @@ class InsideScripts:
         """Return steps that begin and end at 0 V, and take no setting for given."""
         composer = self._io.new_composer()
         return list(composer.script(compose(composer)))
+
+
+def _rests(relays: Sequence[frozenset[Relay]]) -> list[bool]:
+    """Return of each cell whether its sources are to be verified cold behind it: before relays move, and at the end."""
+    return [one != after for one, after in zip(relays, [*relays[1:], None], strict=True)]
 
 
 def _at_most(program: CellProgram) -> list[CellAttempt]:

@@ -236,6 +236,7 @@ class Keithley2600B(InsidePrograms):
         """
         plans = {channel: self._settings(channel, setup) for channel, setup in setups.items()}
         self._refuse_if_on(setups)
+        self._steps.forget_joined()
         for text in (*FUNCTIONS, FORMAT):
             self._tsp.set(text)
         for channel, setup in setups.items():
@@ -244,7 +245,7 @@ class Keithley2600B(InsidePrograms):
             self._steps.setups[channel] = setup
             self._steps.apertures.pop(channel, None)
         self._ready = False
-        self._tsp.set(f"mtj_c={{{','.join(self._steps.low(channel) for channel in self._steps.setups)}}}")
+        self._tsp.set(self._steps.colds)
         self._compare({channel: [(s.attribute, s.value) for s in plan] for channel, plan in plans.items()})
 
     def output(self, channels: Iterable[str]) -> None:
@@ -291,7 +292,10 @@ class Keithley2600B(InsidePrograms):
         for step in steps:
             self._steps.check(step)
         lines, seconds = self._steps.compile(steps)
-        printed = self._script(lines, seconds, levels_after(steps, before))
+        return self._samples(steps, self._script(lines, seconds, levels_after(steps, before)), before)
+
+    def _samples(self, steps: Sequence[Step], printed: Sequence[str], before: Mapping[str, Volt]) -> list[Sample]:
+        """Return the samples of steps that began at the levels `before`, V, by the texts that a script has printed."""
         readings = [step for step in steps if isinstance(step, Watch | Measure)]
         if len(printed) != len(readings):
             raise InstrumentError(f"{self.name}: {len(readings)} readings expected, {len(printed)} came; {CHECK}")
@@ -434,6 +438,7 @@ class Keithley2600B(InsidePrograms):
         try:
             if self._steps.setups:
                 self.verify_off()
+                self._steps.forget_joined()
                 for channel in self._steps.setups:
                     self._tsp.set(f"{channel}.source.offmode={channel}.OUTPUT_{OFF_MODE[self._session_off][0]}")
                 self._steps.setups.clear()

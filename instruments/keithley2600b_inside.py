@@ -13,18 +13,19 @@ from instruments.keithley2600b_program import (
     DRIVEN,
     FUNCTIONS,
     PROGRESS,
-    Compiled,
     attempts_in,
     compiled,
 )
+from instruments.keithley2600b_reads import compiled_reads
+from instruments.keithley2600b_script import JOINED_COLD
 from instruments.keithley2600b_steps import SLACK, StepCompiler
 from instruments.transport import unexpected
 from instruments.tsp import Refused, Tsp, number
-from labctl.core.cell_program import CellAttempt, CellProgram
+from labctl.core.cell_program import CellAttempt, CellProgram, ReadProgram
 from labctl.core.errors import InstrumentError, NotDriven
-from labctl.core.source import ChannelState
+from labctl.core.source import ChannelSetup, ChannelState, Measure, Sample, Step
 from labctl.core.transport import Wait
-from labctl.core.units import Volt
+from labctl.core.units import Second, Volt
 
 
 class InsidePrograms:
@@ -43,6 +44,10 @@ class InsidePrograms:
         """Return the texts of a script without what proves that it was carried out."""
 
     @abstractmethod
+    def _samples(self, steps: Sequence[Step], printed: Sequence[str], before: Mapping[str, Volt]) -> list[Sample]:
+        """Return the samples of steps that began at the levels `before`, V, by the texts that a script has printed."""
+
+    @abstractmethod
     def emergency_off(self) -> dict[str, ChannelState]:
         """Abort, 0 V and off on every channel, on a fresh connection; then verify it."""
 
@@ -55,23 +60,9 @@ class InsidePrograms:
         """
         self._last = None
         script = compiled(program, self._steps)
-        if not self._ready:
-            for text in FUNCTIONS:
-                self._tsp.set(text)
-            self._ready = True
+        self._define()
         self._last = self._tsp.next_mark, program
-        try:
-            printed = self._tsp.script(self._body(script), wait=Wait.MEASURE, extra=script.seconds + SLACK)
-        except Refused as error:
-            self._steps.apertures.clear()
-            if DRIVEN in str(error):
-                raise NotDriven(
-                    f"{error}. Look at its interlock and output-enable line, and at its front panel"
-                ) from error
-            raise
-        except BaseException:
-            self._steps.apertures.clear()
-            raise
+        printed = self._carried_out(script.lines, script.seconds)
         try:
             made = attempts_in(printed[: len(printed) - len(self._steps.setups) - 1], program, self.name)
         except InstrumentError:
@@ -85,6 +76,49 @@ class InsidePrograms:
             self._steps.apertures.clear()
             raise
         return [attempt for attempt, _ in made]
+
+    def _define(self) -> None:
+        """Send the functions of programs, once after a channel was set up."""
+        if not self._ready:
+            for text in FUNCTIONS:
+                self._tsp.set(text)
+            self._ready = True
+
+    def _carried_out(self, lines: Sequence[str], seconds: Second) -> list[str]:
+        """Carry out statements as a script that ends cold and has some seconds by the instrument's timer.
+
+        Raises:
+            NotDriven: an output was off, or at another level than was set.
+            InstrumentError: the script failed.
+        """
+        body = [f"mtj_run({number(seconds)},function(r)", *lines, "end)"]
+        try:
+            return self._tsp.script(body, wait=Wait.MEASURE, extra=seconds + SLACK)
+        except BaseException as error:
+            self._steps.apertures.clear()  # which of its apertures were set is unknown
+            if isinstance(error, Refused) and DRIVEN in str(error):
+                raise NotDriven(
+                    f"{error}. Look at its interlock and output-enable line, and at its front panel"
+                ) from error
+            raise
+
+    def read_routes(self, program: ReadProgram) -> list[Sample]:
+        """Carry out reads on many routes as one script; see `ReadsRoutes`.
+
+        Raises:
+            NotDriven: an output was off, or at another level than was set, or a step was not carried out.
+            InstrumentError: a level or limit beyond the setup of its channel (nothing sent), or the script failed.
+        """
+        self._last = None
+        script = compiled_reads(program, self._steps)
+        self._define()
+        printed = self._carried_out(script.lines, script.seconds)
+        used = {step.channel for route in program.routes for step in route.cold if hasattr(step, "channel")}
+        printed = self._proved(printed, dict.fromkeys(sorted(used), 0.0), script.steps)
+        steps: list[Step] = []
+        for route in program.routes:
+            steps += [*route.steps, *(step for step in route.cold if not isinstance(step, Measure))]
+        return self._samples(steps, printed, {})
 
     def rescue(self) -> list[CellAttempt] | None:
         """Abort, 0 V, off, verified; then return how far the last program came, None if the instrument does not tell.
@@ -104,6 +138,14 @@ class InsidePrograms:
             return [attempt for attempt, _ in attempts_in(ended, program, self.name)]
         except InstrumentError:
             return None
+
+    def join(self, setups: Mapping[str, ChannelSetup]) -> None:
+        """Drive channels of other nodes, which were set up so and are on at 0 V; see `Joins`."""
+        for channel, setup in setups.items():
+            self._steps.setups[channel] = setup
+            self._steps.apertures.pop(channel, None)
+        for text in (JOINED_COLD, self._steps.colds):
+            self._tsp.set(text)
 
     def linked(self, node: int) -> str:
         """Return the model of a node of its TSP-Link, which is initialised if it is offline or does not know the node.
@@ -137,7 +179,3 @@ class InsidePrograms:
     def release(self) -> None:
         """Let the nodes of its TSP-Link take commands of the host again."""
         self._tsp.transport.query('abort\nprint("released")')
-
-    def _body(self, script: Compiled) -> list[str]:
-        """Return the statements of a script that ends cold."""
-        return [f"mtj_run({number(script.seconds)},function(r)", *script.lines, "end)"]

@@ -13,16 +13,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from instruments.keithley2600b_steps import SLACK, STATEMENT, StepCompiler
+from instruments.keithley2600b_steps import REMOTE, SLACK, STATEMENT, StepCompiler, condition_of
 from instruments.timing import RAMP_STEP
 from instruments.tsp import number
-from labctl.core.cell_program import AttemptSteps, CellAttempt, CellProgram, ReadSteps
+from labctl.core.cell_program import AttemptSteps, CellAttempt, CellProgram, ReadSteps, RelayMove
 from labctl.core.errors import InstrumentError
 from labctl.core.operations import Flag
 from labctl.core.source import Aperture, Hold, Level, Limit, Measure, Ramp, ScriptSize, Step, Watch
-from labctl.core.units import Second, Volt
+from labctl.core.units import Ampere, Second, Volt
 
-SIZE = ScriptSize(characters=200_000, attempts=4000)
+SIZE = ScriptSize(characters=200_000, attempts=4000, reads=True, remote=REMOTE)
 """[?] What the memory for scripts holds beside the functions; no manual gives a bound of one script."""
 
 FUNCTIONS = (
@@ -30,10 +30,10 @@ FUNCTIONS = (
     "if math.abs(s.source.levelv-v)>1e-3*math.abs(v)+1e-6 then "
     'error(string.format("driven: a level is %.6g V where %.6g V was set",s.source.levelv,v),0) end end '
     "function mtj_see(s,v) mtj_n=mtj_n+1 local c=s.source.compliance mtj_at(s,v) if c then mtj_f=1 end end "
-    "function mtj_add(s,m,v,w,j) mtj_n=mtj_n+1 mtj_due(s) local i=s.measure.i() local c=m.condition mtj_in(0) "
+    "function mtj_add(s,m,v,w,j,k) mtj_n=mtj_n+1 mtj_due(s,k) local i=s.measure.i() local c=m.condition mtj_in(0) "
     "mtj_at(s,v) mtj_x=mtj_x+w*i if j then if bit.test(c,2) then mtj_g=1 end "
     "if i~=i or math.abs(i)>9e37 then mtj_o=2 end end end",
-    "function mtj_still(s,v,i) mtj_n=mtj_n+1 mtj_due(s) local a,b=s.measure.iv() mtj_in(0) mtj_at(s,0) "
+    "function mtj_still(s,v,i,k) mtj_n=mtj_n+1 mtj_due(s,k) local a,b=s.measure.iv() mtj_in(0) mtj_at(s,0) "
     "if not (math.abs(b)<=v and math.abs(a)<=i) then mtj_h=string.format("
     '"a line reads %.3g V and %.3g A where 0 was set",b,a) end end '
     "function mtj_rest(f,k,d) local n=mtj_n for t=1,k do mtj_n,mtj_h=n,nil f() if not mtj_h then return end "
@@ -88,7 +88,7 @@ class Compiled:
             self.pulse[k] + self.read[k] + (self.wider[k] if wider else 0)
             for k, wider in ((kind[attempt.cell], wider) for attempt, wider in attempts)
         )
-        return made + sum(self.rest[cell.steps] + len(cell.moves) for cell in program.cells)
+        return made + sum(self.rest[cell.steps] * cell.rests + len(cell.moves) for cell in program.cells)
 
 
 def compiled(program: CellProgram, compiler: StepCompiler) -> Compiled:
@@ -113,15 +113,15 @@ def compiled(program: CellProgram, compiler: StepCompiler) -> Compiled:
     for cell in program.cells:
         attempt, rest = times[cell.steps]
         tries = min(cell.budget, len(program.ladder))
-        seconds += tries * attempt + program.tries * (rest + program.settle) + STATEMENT
+        seconds += tries * attempt + cell.rests * program.tries * (rest + program.settle) + STATEMENT
         for move in cell.moves:
-            opening, closing = ",".join(move.opening), ",".join(move.closing)
-            lines.append(f'mtj_move(x,"{opening}","{closing}",{move.count},{number(program.relays)})')
+            lines.append(move_line(move, program.relays))
             seconds += program.relays + 2 * program.relay + 4 * STATEMENT
         target = int(cell.target)
         lines.append(f"mtj_cell(mtj_q[{cell.steps + 1}],{cell.number},{tries},{target},{number(cell.cut)})")
-        rest_of = f"mtj_q[{cell.steps + 1}][5],{program.tries},{number(program.settle)}"
-        lines.append(f"mtj_rest({rest_of})")
+        if cell.rests:
+            rest_of = f"mtj_q[{cell.steps + 1}][5],{program.tries},{number(program.settle)}"
+            lines.append(f"mtj_rest({rest_of})")
     return Compiled(lines, SLACK + 2 * seconds, out.pulse, out.read, out.wider, out.rest)
 
 
@@ -132,7 +132,7 @@ def _kind(
     pulse, of_pulse, n_pulse = _pulse(kind.pulse, program.top, compiler)
     read, of_read, n_read = _read(kind.read, compiler)
     wider, of_wider, n_wider = (["false"], 0.0, 0) if kind.wider is None else _read(kind.wider, compiler)
-    cold, of_cold, n_cold = _cold(kind.cold, program, compiler)
+    cold, of_cold, n_cold = cold_lines(kind.cold, program.cold_voltage, program.cold_current, compiler)
     out.lines.append(f"mtj_q[{k}]={{false,false,false,{number(kind.lead)},false}}")
     for slot, argument, body in ((1, "v", pulse), (2, "", read), (5, "", cold)):
         out.lines.extend([f"mtj_q[{k}][{slot}]=function({argument})", *body, "end"])
@@ -152,8 +152,17 @@ def _read(read: ReadSteps, compiler: StepCompiler) -> tuple[list[str], Second, i
     return _lines(read.steps, compiler, weights=list(zip(read.weights, read.flagged, strict=True)))
 
 
-def _cold(steps: Sequence[Step], program: CellProgram, compiler: StepCompiler) -> tuple[list[str], Second, int]:
-    return _lines(steps, compiler, still=(program.cold_voltage, program.cold_current))
+def cold_lines(
+    steps: Sequence[Step], volts: Volt, amps: Ampere, compiler: StepCompiler
+) -> tuple[list[str], Second, int]:
+    """Return lines that verify 0 V, by readings below V and A; their longest time, s, and how many are counted."""
+    return _lines(steps, compiler, still=(volts, amps))
+
+
+def move_line(move: RelayMove, settle: Second) -> str:
+    """Return the line that moves relays of the matrix `x`, waits, and reads the closed set back."""
+    opening, closing = ",".join(move.opening), ",".join(move.closing)
+    return f'mtj_move(x,"{opening}","{closing}",{move.count},{number(settle)})'
 
 
 def _lines(
@@ -207,12 +216,15 @@ def _lines(
                 lines.append(f"mtj_see({channel},{level(levels.get(channel, 0.0))})")
             case Measure(channel, _) if still is not None:
                 seconds += compiler.reading_time(channel)
-                lines.append(f"mtj_still({channel},{number(still[0])},{number(still[1])})")
+                lines.append(f"mtj_still({channel},{number(still[0])},{number(still[1])}{compiler.known(channel)})")
             case Measure(channel, _):
                 seconds += compiler.reading_time(channel)
                 weight, flagged = next(measures)
                 present = level(levels.get(channel, 0.0))
-                lines.append(f"mtj_add({channel},mtj_m.{channel},{present},{weight:.0f},{str(flagged).lower()})")
+                register = condition_of(channel)
+                counts = str(flagged).lower()
+                known = compiler.known(channel)
+                lines.append(f"mtj_add({channel},{register},{present},{weight:.0f},{counts}{known})")
     return lines, seconds, steps_counted
 
 

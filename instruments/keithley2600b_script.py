@@ -1,7 +1,8 @@
 """The Lua functions that the driver of the Keithley 2600B defines in the instrument.
 
 `mtj_in` raises when less than `d` s are left of the script's time, `mtj_due` when a reading would take longer than the
-time left, because a reading cannot be aborted. `mtj_cold` brings every channel of `mtj_c` to 0 V and then behind its
+time left, because a reading cannot be aborted; of a channel on another node the script says how long, `k` s, since each
+question to that takes its time. `mtj_cold` brings every channel of `mtj_c` to 0 V and then behind its
 low limit. A reading and its condition are atomic; beside each reading, and at the end of a script of each channel that
 was set up, stand `mtj_on`: whether the output is on, and its level. `mtj_n` counts the `COUNTED_STEPS` that were
 carried out, and stands last: a step that was lost on its way shows in no level.
@@ -32,7 +33,8 @@ _TIME = (
     'error(string.format("the script takes longer than its %g s",mtj_t),0) end end',
     "mtj_n=0",
     "function mtj_wait(d) mtj_n=mtj_n+1 mtj_in(d) delay(d) end",
-    "function mtj_due(s) local m=s.measure local w=math.max(m.delay,0)+m.nplc/localnode.linefreq "
+    "function mtj_due(s,k) if k then mtj_in(k) return end local m=s.measure "
+    "local w=math.max(m.delay,0)+m.nplc/localnode.linefreq "
     "if m.filter.enable>0 then w=w*m.filter.count end mtj_in(w*m.count) end",
 )
 _STEPS = (
@@ -47,9 +49,9 @@ _STEPS = (
 _READINGS = (
     'function mtj_on(s) return string.format("\\t%d\\t%.9e",s.source.output,s.source.levelv) end',
     "function mtj_w(s) return tostring(s.source.compliance)..mtj_on(s) end",
-    "function mtj_i(s,m) mtj_due(s) local i=s.measure.i() mtj_in(0) "
+    "function mtj_i(s,m,k) mtj_due(s,k) local i=s.measure.i() mtj_in(0) "
     'return string.format("%.9e\\t%d",i,m.condition)..mtj_on(s) end',
-    "function mtj_iv(s,m) mtj_due(s) local i,v=s.measure.iv() mtj_in(0) "
+    "function mtj_iv(s,m,k) mtj_due(s,k) local i,v=s.measure.iv() mtj_in(0) "
     'return string.format("%.9e\\t%.9e\\t%d",i,v,m.condition)..mtj_on(s) end',
 )
 _ENDS = (
@@ -65,5 +67,15 @@ _ENDS = (
     "local o,w=pcall(mtj_cold) "
     "if not k then error(e,0) end if not o then error(w,0) end end",
 )
+JOINED_COLD = (
+    "function mtj_cold() local k,e=true "
+    "for _,c in ipairs(mtj_c) do local o,w=pcall(function() "
+    "if c.s.source.levelv~=0 then c.s.source.levelv=0 end end) if not o then k,e=o,w end end "
+    "for _,c in ipairs(mtj_c) do local o,w=pcall(mtj_limit,c.s,c.l,c.r) if not o then k,e=o,w end "
+    'o,w=pcall(function() if c.s.source.levelv~=0 then error("a level does not go to 0 V",0) end end) '
+    "if not o then k,e=o,w end end if not k then error(e,0) end end"
+)
+"""The end of a script that drives channels of other nodes: one that is not reached keeps none of the others up."""
+
 FUNCTIONS = (" ".join(_TIME + _STEPS), " ".join(_READINGS), " ".join(_ENDS))
 """Messages that define the functions, sent when an instrument is set up, so that a script is short."""

@@ -29,6 +29,20 @@ SLACK: Second = 0.5
 """[?] Added to the time limit of a script, and again to that of the host, so that the instrument ends first."""
 
 
+REMOTE = "node[{node}].{channel}"
+"""Name of a channel of a node of TSP-Link in a script of another one."""
+
+
+def condition_of(channel: str) -> str:
+    """Return the register that tells the limits of a channel.
+
+    >>> condition_of("smua"), condition_of("node[2].smua")
+    ('mtj_m.smua', 'node[2].status.measurement.instrument.smua')
+    """
+    node, _, own = channel.rpartition(".")
+    return f"{node}.status.measurement.instrument.{own}" if node else f"mtj_m.{own}"
+
+
 class StepCompiler:
     """The steps of one instrument, by what its channels were set up for.
 
@@ -91,13 +105,31 @@ class StepCompiler:
                 case Measure(channel, voltage):
                     line_no += 1
                     seconds += self.reading_time(channel)
-                    lines.append(f"r[{line_no}]=mtj_{'iv' if voltage else 'i'}({channel},mtj_m.{channel})")
+                    what = f"mtj_{'iv' if voltage else 'i'}({channel},{condition_of(channel)}{self.known(channel)})"
+                    lines.append(f"r[{line_no}]={what}")
         return lines, SLACK + 2 * seconds
 
     def reading_time(self, channel: str) -> Second:
         """Return the longest time of one reading, s."""
         aperture = self.apertures.get(channel, LONGEST_APERTURE / self.line_frequency)
         return READING_CYCLES * aperture + STATEMENT
+
+    @property
+    def colds(self) -> str:
+        """The statement that makes `mtj_c`, what every script ends with: all channels that were set up."""
+        return f"mtj_c={{{','.join(self.low(channel) for channel in self.setups)}}}"
+
+    def forget_joined(self) -> None:
+        """Forget channels of other nodes."""
+        for channel in [name for name in self.setups if "." in name]:
+            del self.setups[channel]
+            self.apertures.pop(channel, None)
+
+    def known(self, channel: str) -> str:
+        """Return the argument that tells the time of a reading on a channel of another node; "" of others."""
+        if "." not in channel:
+            return ""
+        return f",{number(self.apertures.get(channel, LONGEST_APERTURE / self.line_frequency))}"
 
     def low(self, channel: str) -> str:
         """Return the entry of a channel in `mtj_c`: the channel, its cold limit and the range that holds it."""

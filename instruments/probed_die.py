@@ -24,16 +24,18 @@ from instruments.bench import Bench
 from instruments.bench_io import BenchIO
 from instruments.bench_state import BenchState, Contact
 from instruments.connections import Relay
-from instruments.inside_scripts import InsideScripts, Visits
+from instruments.inside_scripts import MOVES, ROUTES, InsideScripts, Visits
 from instruments.reading_math import driven_voltage, expected_current, judge, subtract_leads
 from instruments.step_sequence import (
     FORCE,
+    MESSAGES,
     PULSE,
     READ,
     ZERO,
     Act,
     ChannelStep,
     RouteVisit,
+    Tag,
     duration,
 )
 from labctl.core.bias import Geometry, Nominal
@@ -42,7 +44,7 @@ from labctl.core.errors import BenchError, refuse_beyond
 from labctl.core.operations import Attempts, Flag, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.prober import Prober
 from labctl.core.pulse_source import PulseSource
-from labctl.core.source import SourceMeasure
+from labctl.core.source import Sample, SourceMeasure
 from labctl.core.switch_matrix import Matrix
 from labctl.core.units import Ampere, BoolArray, FloatArray, Second
 
@@ -51,9 +53,6 @@ MOST_VISITS = 32
 
 MATRIX_MESSAGES = 2
 """Open and close, and the query of errors and the closed set."""
-
-ROUTES, MOVES = {"open": 1, "grounded": 3}, {"open": 2, "grounded": 4}
-"""Routes per change of route, and relay moves in them, by `Outputs.between_routes`."""
 
 
 class ProbedDie(DieBody):
@@ -155,7 +154,7 @@ class ProbedDie(DieBody):
         if not len(operation):
             return 0.0
         visits, act = self._plan(operation)
-        return self._predict(visits, act, self._sense_ranges(operation, visits))
+        return self._predict(visits, act, self._sense_ranges(operation, visits), self._inside_reads(operation))
 
     def _sense(self, sense: Sense) -> Reading:
         """Read the column currents of n patterns."""
@@ -222,8 +221,8 @@ class ProbedDie(DieBody):
         for one, other in combinations(range(len(units)), 2):
             if units[one].capabilities.model != units[other].capabilities.model:
                 continue
-            here = {channel.name: k for k, channel in enumerate(channels) if channel.instrument == one}
-            there = {channel.name: k for k, channel in enumerate(channels) if channel.instrument == other}
+            here = {channel.part: k for k, channel in enumerate(channels) if channel.unit == one}
+            there = {channel.part: k for k, channel in enumerate(channels) if channel.unit == other}
             if here.keys() == there.keys():
                 over = {here[name]: there[name] for name in here} | {there[name]: here[name] for name in here}
                 yield units[one].name, units[other].name, over
@@ -399,12 +398,18 @@ class ProbedDie(DieBody):
             int(visits.rest[k]),
         )
 
-    def _predict(self, visits: routing.RouteVisits, act: Act, ranges: FloatArray) -> Second:
+    def _predict(
+        self, visits: routing.RouteVisits, act: Act, ranges: FloatArray, inside: InsideScripts | None
+    ) -> Second:
         """Return the time of all visits, s; equal visits after equal predecessors are composed once and counted.
 
         The time of a visit depends on the levels that its predecessor left within the same script.
+
+        Args:
+            inside: what carries them out inside the sources; None: the host.
         """
         moves = visits.moves
+        route = self._route_time() if inside is None else inside.route_time
         kinds = np.column_stack(
             [
                 visits.pulses,
@@ -429,10 +434,12 @@ class ProbedDie(DieBody):
         total = 0.0
         for k, times in zip(first.tolist(), count.tolist(), strict=True):
             head = [] if begins[k] else [self._visit(visits, k - 1, ranges)]
-            seconds = self._script_time([*head, self._visit(visits, k, ranges)], act, ends=ends[k], last=last[k])
-            seconds -= self._script_time(head, act) if head else 0.0
-            total += times * (seconds + (self._route_time() if moves[k] else 0.0))
-        return total
+            calls = inside is None
+            whole = [*head, self._visit(visits, k, ranges)]
+            seconds = self._script_time(whole, act, ends=ends[k], last=last[k], calling=calls)
+            seconds -= self._script_time(head, act, calling=calls) if head else 0.0
+            total += times * (seconds + (route if moves[k] else 0.0))
+        return total if inside is None else total + MESSAGES * self.bench.timing.message
 
     def _route_time(self) -> Second:
         """Return the time of a change of route, s; none without a matrix."""
@@ -444,15 +451,28 @@ class ProbedDie(DieBody):
         seconds = ROUTES[between] * (messages * timing.message + self.bench.settling.relays)
         return seconds + MOVES[between] * timing.relay * matrices
 
-    def _script_time(self, visits: Sequence[RouteVisit], act: Act, *, ends: bool = False, last: bool = False) -> Second:
-        """Return the time of visits in one script, s; with its end if `ends`, with the cold check if `last`."""
+    def _script_time(
+        self,
+        visits: Sequence[RouteVisit],
+        act: Act,
+        *,
+        ends: bool = False,
+        last: bool = False,
+        calling: bool = True,
+    ) -> Second:
+        """Return the time of visits in one script, s; with its end if `ends`, with the cold check if `last`.
+
+        Args:
+            calling: with what a call costs beside its steps.
+        """
         composer = self._io.new_composer()
         events: Iterator[ChannelStep] = (event for visit in visits for event in composer.visit(visit, act))
         if last:
             events = chain(events, composer.cold(visits[-1].used))
         if ends:
             events = composer.script(events)
-        return duration(events, self._io.channels, self.bench.timing, self.bench.outputs.cold_aperture)
+        aperture = self.bench.outputs.cold_aperture
+        return duration(events, self._io.channels, self.bench.timing, aperture, calling=calling)
 
     # -- running visits ----------------------------------------------------------------------------------------
 
@@ -467,7 +487,10 @@ class ProbedDie(DieBody):
             self._first_voltage()
         self._io.switch_on()
         moves = visits.moves
-        for piece in _scripts(visits):
+        inside = self._inside_reads(operation) is not None
+        if inside:
+            self._read_inside(visits, act, ranges, reading)
+        for piece in () if inside else _scripts(visits):
             begin, end = piece.start, piece.stop
             if moves[begin]:
                 kernel = self.bench.wiring.kernels[int(visits.kernel[begin])]
@@ -487,46 +510,80 @@ class ProbedDie(DieBody):
     ) -> None:
         """Run visits on the present route, go cold after the `last`, put the samples into `reading`."""
         io = self._io
-        by_number = {visit.number: visit for visit in piece}
         used = piece[0].used
         events = (event for visit in piece for event in io.composer.visit(visit, act))
         samples = io.carry_out(chain(events, io.composer.cold(used)) if last else events)
-        again = {
-            tag.visit
-            for tag, sample in samples
-            if tag.kind == READ and sample.flag and by_number[tag.visit].sense_range < act.read_compliance * (1 - 1e-9)
-        }
-        for number in sorted(again):  # more current than the nominal cell carries: read once more on the largest range
-            visit = by_number[number]
-            samples = [pair for pair in samples if pair[0].visit != number or pair[0].kind == PULSE]
+        again = _flagged(piece, samples, act)
+        for visit in again:  # more current than the nominal cell carries: read once more on the largest range
+            samples = [pair for pair in samples if pair[0].visit != visit.number or pair[0].kind == PULSE]
             samples += io.carry_out(io.composer.read(visit, act, io.range_for(act.read_compliance)))
         if last and again:
             io.go_cold(used)
         elif last:
             io.end_cold(samples, used)
-        zero = {(tag.visit, tag.channel): sample.current for tag, sample in samples if tag.kind == ZERO}
-        force = {tag.visit: Flag(0) for tag, _ in samples}
-        for tag, sample in samples:
-            if tag.kind == FORCE:
-                force[tag.visit] |= sample.flag
-            if tag.kind == PULSE:
-                reading.pulse_flag[visits.pattern[tag.visit]] |= sample.flag
-        for visit in piece:
-            if visit.rest >= 0:  # all channels together feed the column that is on ground
-                slot = int(visits.pattern[visit.number]), visit.rest
-                reading.current[slot], reading.flag[slot] = 0.0, force[visit.number]
-        for tag, sample in samples:
-            if tag.kind == READ:
-                pattern, current = (
-                    int(visits.pattern[tag.visit]),
-                    sample.current - zero.get((tag.visit, tag.channel), 0.0),
-                )
-                if tag.slot >= 0:
-                    reading.current[pattern, tag.slot] = -current
-                    reading.flag[pattern, tag.slot] = sample.flag | force[tag.visit]
-                if (rest := by_number[tag.visit].rest) >= 0:
-                    reading.current[pattern, rest] += current
-                    reading.flag[pattern, rest] |= sample.flag
+        _put(visits, piece, samples, reading)
+
+    def _inside_reads(self, operation: Sense | Pulse) -> InsideScripts | None:
+        """Return what carries out an operation inside the sources, which move the relays then; None: the host does."""
+        scripts = self._scripts
+        return scripts if scripts is not None and isinstance(operation, Sense) and scripts.reads else None
+
+    def _read_inside(self, visits: routing.RouteVisits, act: Act, ranges: FloatArray, reading: Reading) -> None:
+        """Read by scripts that move relays, put the samples into `reading`.
+
+        Visits that are flagged are read once more on the largest range afterwards, by the host.
+        """
+        assert self._scripts is not None
+        io = self._io
+        ends = [*np.flatnonzero(visits.moves).tolist(), len(visits)]
+        samples = self._scripts.sense(visits, [range(*pair) for pair in pairwise(ends)], act, ranges)
+        every = [self._visit(visits, k, ranges) for k in range(len(visits))]
+        for visit in _flagged(every, samples, act):
+            kernel = self.bench.wiring.kernels[int(visits.kernel[visit.number])]
+            io.route(self._relays(kernel.lines, visits.route[visit.number].tolist()))
+            samples = [pair for pair in samples if pair[0].visit != visit.number]
+            samples += io.carry_out(io.composer.read(visit, act, io.range_for(act.read_compliance)))
+            io.go_cold(visit.used)
+        _put(visits, every, samples, reading)
+
+
+def _flagged(piece: Iterable[RouteVisit], samples: Iterable[tuple[Tag, Sample]], act: Act) -> list[RouteVisit]:
+    """Return the visits with a flagged reading that a larger range may take."""
+    flagged = {tag.visit for tag, sample in samples if tag.kind == READ and sample.flag}
+    return [v for v in piece if v.number in flagged and v.sense_range < act.read_compliance * (1 - 1e-9)]
+
+
+def _put(
+    visits: routing.RouteVisits,
+    piece: Sequence[RouteVisit],
+    samples: Sequence[tuple[Tag, Sample]],
+    reading: Reading,
+) -> None:
+    """Put the samples of visits into `reading`."""
+    by_number = {visit.number: visit for visit in piece}
+    zero = {(tag.visit, tag.channel): sample.current for tag, sample in samples if tag.kind == ZERO}
+    force = {tag.visit: Flag(0) for tag, _ in samples}
+    for tag, sample in samples:
+        if tag.kind == FORCE:
+            force[tag.visit] |= sample.flag
+        if tag.kind == PULSE:
+            reading.pulse_flag[visits.pattern[tag.visit]] |= sample.flag
+    for visit in piece:
+        if visit.rest >= 0:  # all channels together feed the column that is on ground
+            slot = int(visits.pattern[visit.number]), visit.rest
+            reading.current[slot], reading.flag[slot] = 0.0, force[visit.number]
+    for tag, sample in samples:
+        if tag.kind == READ:
+            pattern, current = (
+                int(visits.pattern[tag.visit]),
+                sample.current - zero.get((tag.visit, tag.channel), 0.0),
+            )
+            if tag.slot >= 0:
+                reading.current[pattern, tag.slot] = -current
+                reading.flag[pattern, tag.slot] = sample.flag | force[tag.visit]
+            if (rest := by_number[tag.visit].rest) >= 0:
+                reading.current[pattern, rest] += current
+                reading.flag[pattern, rest] |= sample.flag
 
 
 def _visit_of(place: Assignment, reach: Reach, count: int, sense_range: Ampere) -> RouteVisit:

@@ -6,7 +6,8 @@ therefore needs two channels and a ground as +V/2 on the row and -V/2 on the sen
 V/2 on all half-selected lines. Sources that move are taken from the front of the list of channels and those that sense
 from behind them, so that a pulse's channels sit in one instrument and its script times it.
 
-A pattern that senses more columns than channels are free becomes several visits. Reads of one batch that need the
+Three channels and more read and write several cells on one route (`shared_routes`). Otherwise a pattern that senses
+more columns than channels are free becomes several visits. Reads of one batch that need the
 same route follow each other, of any pattern, and the columns are visited to and fro, so that few
 relays move. All of it is array work over the whole batch, where every line reaches every channel. Where wires or
 several matrices forbid that, or channels are too few, patterns are placed one by one (`assignment`).
@@ -20,6 +21,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from instruments.assignment import OPEN, Assignment, NoWay, Pattern, Reach, assign
+from instruments.shared_routes import shared
 from labctl.core.bias import Bias
 from labctl.core.errors import BenchError
 from labctl.core.operations import Pulse, Sense
@@ -168,6 +170,20 @@ def plan(operation: Sense | Pulse, reaches: Sequence[Reach], count: int, *, apar
 
 def _plan_alike(operation: Sense | Pulse, pattern: IntArray, reach: Reach) -> RouteVisits:
     """Return the visits of patterns, known as `pattern`, on kernels that reach the same sources."""
+    if (blocks := shared(operation, reach)) is not None:
+        v = len(blocks.pattern)
+        return RouteVisits(
+            pattern[blocks.pattern],
+            blocks.kernel,
+            blocks.route,
+            np.full(v, isinstance(operation, Pulse)),
+            blocks.pulse,
+            blocks.maker,
+            np.full(v, True),
+            blocks.read,
+            blocks.sense,
+            np.full(v, -1),
+        )
     if isinstance(operation, Sense):
         return _together(_in_order(_reads(operation, pattern, reach)))
     verify = operation.verify

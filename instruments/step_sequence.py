@@ -22,6 +22,9 @@ from labctl.core.units import Ampere, Second, Volt
 MESSAGES = 2
 """Messages of one call: a script and the mark behind it, or what is read back behind its steps."""
 
+ENDING = 9
+"""Commands and questions at the end of a script for each channel on another node: its state, 0 V, the low limit."""
+
 FIRED = -1
 """Instead of the number of an instrument: the pulses of a pulse source."""
 
@@ -30,16 +33,36 @@ PULSE, READ, FORCE, ZERO, COLD = "pulse", "read", "force", "zero", "cold"
 
 @dataclass(frozen=True)
 class SourceChannel:
-    """A source channel of the bench: index of its instrument, its name there, and the messages that each step costs.
+    """A source channel of the bench: index of the instrument that gets its steps, and its name there.
 
     Args:
+        step_messages: messages that each step costs.
         pulse_messages: that each pulse of the pulse source on its line costs.
+        home: index of the instrument that has it, where another one of its bus gets its steps; -1 if none does.
+        own: its name at home.
     """
 
     instrument: int
     name: str
     step_messages: float = 0.0
     pulse_messages: float = 0.0
+    home: int = -1
+    own: str = ""
+
+    @property
+    def remote(self) -> bool:
+        """Whether its steps go over the bus of another instrument."""
+        return self.home not in (-1, self.instrument)
+
+    @property
+    def unit(self) -> int:
+        """Index of the instrument that has it."""
+        return self.instrument if self.home < 0 else self.home
+
+    @property
+    def part(self) -> str:
+        """Its name at the instrument that has it."""
+        return self.own or self.name
 
 
 @dataclass(frozen=True)
@@ -288,18 +311,32 @@ def calls(events: Iterator[ChannelStep], channels: Sequence[SourceChannel]) -> I
 
 
 def duration(
-    events: Iterator[ChannelStep], channels: Sequence[SourceChannel], timing: BenchTiming, aperture: Second
+    events: Iterator[ChannelStep],
+    channels: Sequence[SourceChannel],
+    timing: BenchTiming,
+    aperture: Second,
+    *,
+    calling: bool = True,
 ) -> Second:
-    """Return the time that `events` take, messages included, s. `aperture` of readings before one is set."""
+    """Return the time that `events` take, s.
+
+    Args:
+        aperture: of readings before one is set.
+        calling: with what a call costs beside its steps; False of a part of a longer script.
+    """
     total, levels, apertures = 0.0, [0.0] * len(channels), [aperture] * len(channels)
     for unit, script in calls(events, channels):
-        total += MESSAGES * timing.message if unit != FIRED else 0.0
+        if unit != FIRED and calling:
+            remote = sum(channel.remote and channel.instrument == unit for channel in channels)
+            total += MESSAGES * timing.message + ENDING * remote * timing.link
         for event in script:
             c, step = event.channel, event.step
             if isinstance(step, Fire):
                 total += step.seconds + channels[c].pulse_messages * timing.message
                 continue
             total += timing.of(step, apertures[c], levels[c]) + channels[c].step_messages * timing.message
+            if channels[c].remote:
+                total += timing.over_link(step, levels[c])
             if isinstance(step, Ramp | Level):
                 levels[c] = step.volts
             if isinstance(step, Aperture):

@@ -3,12 +3,12 @@
 Which cells and by which steps is said here in steps of channels; how they become a script is the driver's business.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from labctl.core.operations import Flag
-from labctl.core.source import Measure, Step
+from labctl.core.source import ChannelSetup, Measure, Sample, Step
 from labctl.core.units import Ampere, Ratio, Second, Siemens, Volt
 
 
@@ -72,6 +72,7 @@ class CellTask:
         target: True is P.
         cut: conductance above which it reads P, S.
         budget: pulses that it may get.
+        rests: its channels are verified cold behind it.
     """
 
     number: int
@@ -80,6 +81,7 @@ class CellTask:
     target: bool
     cut: Siemens
     budget: int
+    rests: bool = True
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,35 @@ class CellProgram:
     def attempts(self) -> int:
         """Attempts if every budget is used up."""
         return sum(min(cell.budget, len(self.ladder)) for cell in self.cells)
+
+
+@dataclass(frozen=True)
+class RouteReads:
+    """Reads on one route.
+
+    Args:
+        moves: of relays, before the first read; at 0 V.
+        steps: from 0 V on.
+        cold: 0 V behind the low limit, and the readings that verify it.
+    """
+
+    moves: tuple[RelayMove, ...]
+    steps: tuple[Step, ...]
+    cold: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class ReadProgram:
+    """A script that reads on routes one after the other; the other fields are those of `CellProgram`."""
+
+    routes: tuple[RouteReads, ...]
+    cold_voltage: Volt
+    cold_current: Ampere
+    tries: int
+    settle: Second
+    relays: Second
+    relay: Second
+    node: int
 
 
 @dataclass(frozen=True)
@@ -160,6 +191,48 @@ class Programs(Protocol):
         Raises:
             InstrumentError: it is not verified off.
         """
+        ...
+
+    def linked(self, node: int) -> str:
+        """Return the model of a node on its bus; InstrumentError if it does not reach it."""
+        ...
+
+    def release(self) -> None:
+        """Let the nodes of its bus take commands of the host again."""
+        ...
+
+
+@runtime_checkable
+class ReadsRoutes(Protocol):
+    """A source that reads on many routes by itself."""
+
+    def read_routes(self, program: ReadProgram) -> list[Sample]:
+        """Carry out `program`; return a sample per `Watch` and `Measure` of its `steps`; those of `cold` it judges.
+
+        Begins and ends with every channel at 0 V behind its low limit, within a bounded time.
+
+        Raises:
+            NotDriven: an output was off, or at another level than was set; the script ended there.
+            InstrumentError: anything else ended it.
+        """
+        ...
+
+
+@runtime_checkable
+class Joins(Protocol):
+    """A source whose scripts drive channels of others on its bus as well."""
+
+    name: str
+
+    def join(self, setups: Mapping[str, ChannelSetup]) -> None:
+        """Drive channels of other nodes, which were set up so and are on at 0 V, until it is set up anew.
+
+        From then on every `run` and `program` ends with those at 0 V behind their low limit as well.
+        """
+        ...
+
+    def run(self, steps: Sequence[Step]) -> list[Sample]:
+        """Carry out steps; see `SourceMeasure`."""
         ...
 
     def linked(self, node: int) -> str:

@@ -22,10 +22,15 @@ class ScriptSize:
     Args:
         characters: of its text.
         attempts: attempts whose results it keeps until they are read.
+        reads: it carries out reads on many routes as well (`ReadsRoutes`).
+        remote: name of a channel on another node of its bus in its steps, a format of `node` and `channel`; empty if
+            its scripts drive none (`Joins`).
     """
 
     characters: int
     attempts: int
+    reads: bool = False
+    remote: str = ""
 
 
 @dataclass(frozen=True)

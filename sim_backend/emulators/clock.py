@@ -84,6 +84,7 @@ class EmulatorTiming:
         source_settle: an SMU's source after a level or range change, s.
         output_relay: SMU output switched on or off, s.
         high_z_relay: the same with the HIGH-Z relay involved, s.
+        link: one command or question that goes to another node of TSP-Link, s.
         relay: one matrix operation, relays of one command move together, s.
         step: prober move to a die, s.
         contact: prober move of the chuck in z, s.
@@ -95,6 +96,7 @@ class EmulatorTiming:
     source_settle: Second = 150e-6
     output_relay: Second = 1e-3
     high_z_relay: Second = 15e-3
+    link: Second = 1e-4
     relay: Second = 5e-3
     step: Second = 1.0
     contact: Second = 0.5
@@ -112,6 +114,7 @@ SOURCES: dict[str, str] = {
     "source_settle": "[M] 2600B data sheet: source settles within 150 us up to the 40 V range",
     "output_relay": "[?] output on or off in NORMAL mode",
     "high_z_relay": "[M] 2400 manual gives about 15 ms for its high-impedance relay; taken for the 2600B",
+    "link": "[?] no manual gives the time of a command over TSP-Link",
     "relay": "[?] reed card 7174A settles in a few ms; 4-20 ms are used at benches",
     "step": "[?] an automatic prober steps one die in about a second",
     "contact": "[?] chuck up or down",

@@ -23,8 +23,10 @@ from sim_backend.emulators.k2600_sweep import PulseTests
 from sim_backend.emulators.k2600_trigger import common_triggers
 from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.registers import Register
+from sim_backend.emulators.tsp.far import FarLua
 from sim_backend.emulators.tsp.instrument import TspInstrument
-from sim_backend.emulators.tsp.vm import Fatal
+from sim_backend.emulators.tsp.status import register_node
+from sim_backend.emulators.tsp.vm import Fatal, Lua
 from sim_backend.emulators.world import World
 
 
@@ -131,6 +133,16 @@ class K2600(TspInstrument):
             title = f"ConfigPulse{'V' if kind == 'v' else 'I'}Measure{'I' if kind == 'v' else 'V'}"
             names[title] = lua.function(lambda smu, *rest, k=kind: self._configure_pulse(k, smu, rest))
         names["InitiatePulseTest"] = lua.function(lambda tag, *_: self.pulses.initiate(tag))
+
+    def remote(self, lua: Lua) -> dict[str | int, Any]:
+        """Return its objects for the interpreter of another node: what it is, its channels and what they measure.
+
+        Reading buffers, triggers and the front panel are not reached from another node here.
+        """
+        far = FarLua(lua, lambda: self.world.advance(self.world.timing.link))
+        channels: dict[str | int, Any] = {name: channel.seen_from(far) for name, channel in self.channels.items()}
+        status = lua.table({"measurement": register_node(self.registers["measurement"], far)})
+        return {**super().remote(lua), **channels, "status": status}
 
     def _settings(self) -> Callable[[], None]:
         """Return what puts the present settings of all channels back, with their outputs off."""

@@ -4,6 +4,7 @@ Names, constants and defaults: Series 2600B reference manual (2600BS-901-01), th
 """
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any, Protocol
 
 from sim_backend.emulators.k2600_buffer import Buffer
@@ -11,6 +12,7 @@ from sim_backend.emulators.k2600_events import Detector
 from sim_backend.emulators.k2600_smu import AUTOZERO_AUTO, HIGH_Z_OFF, ON, VOLTS, Smu, SmuReading
 from sim_backend.emulators.k2600_sweep import DETECTORS, Sweep
 from sim_backend.emulators.k2600_trigger import trigger_node
+from sim_backend.emulators.tsp.far import FarLua
 from sim_backend.emulators.tsp.vm import Refusal, number
 
 _CONSTANTS: dict[str | int, Any] = {
@@ -49,6 +51,16 @@ class Host(Protocol):
     def abort(self, channel: "Channel") -> None:
         """End the sweep of a channel."""
         ...
+
+
+class _Elsewhere:
+    """The instrument of a channel for objects in another interpreter."""
+
+    def __init__(self, instrument: Host, lua: Any) -> None:
+        self._instrument, self.lua = instrument, lua
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._instrument, name)
 
 
 class Channel:
@@ -120,7 +132,13 @@ class Channel:
 
     # -- the tree
 
-    def _node(self) -> Any:
+    def seen_from(self, far: FarLua) -> Any:
+        """Return the channel as a script of another node sees it: without its reading buffers and triggers."""
+        view = copy(self)
+        view.instrument = _Elsewhere(self.instrument, far)
+        return view._node(buffers=False)
+
+    def _node(self, *, buffers: bool = True) -> Any:
         lua = self.instrument.lua
         measures: dict[str | int, Any] = {}
         for names in ("v", "i", "r", "p", "iv"):
@@ -130,19 +148,22 @@ class Channel:
             **_CONSTANTS,
             "reset": lambda *_: self.reset(),
             "abort": lambda *_: self.instrument.abort(self),
-            "makebuffer": self._make_buffer,
-            "savebuffer": lambda *_: None,
-            "nvbuffer1": self.buffers[0].node,
-            "nvbuffer2": self.buffers[1].node,
             "source": self._source_node(),
             "measure": self._measure_node(measures),
-            "trigger": trigger_node(self),
             "contact": self._contact_node(),
             "cal": lua.node(
                 "smu_cal",
                 get={name: lambda n=name: self.calibrated[n] for name in self.calibrated} | {"state": lambda: 0},
             ),
         }
+        if buffers:
+            objects |= {
+                "makebuffer": self._make_buffer,
+                "savebuffer": lambda *_: None,
+                "nvbuffer1": self.buffers[0].node,
+                "nvbuffer2": self.buffers[1].node,
+                "trigger": trigger_node(self),
+            }
         for names in ("v", "i", "r", "p", "iv"):
             objects[f"measure{names}andstep"] = lambda level, q=names: self._and_step(q, level)
         return lua.node("smu", **self._attributes({"sense": ("sense", (0, 1, 3))}), objects=objects, thing=self)

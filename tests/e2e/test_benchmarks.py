@@ -19,6 +19,7 @@ SMALL = {
     "crossbar.py": ["--small", "--json"],
     "killed_together.py": ["1"],
     "live_page.py": ["--small", "--json"],
+    "hours.py": ["--small", "--json"],
     "kills.py": ["--small"],
     "noise.py": ["--small", "--json"],
     "off_wins.py": ["1"],
@@ -44,6 +45,18 @@ def carried_out(name, *words):
 
 def test_every_benchmark_is_here():
     assert {path.name for path in (ROOT / "benchmarks").glob("*.py")} == {*SMALL, "same_results.py"}
+
+
+@pytest.mark.slow
+def test_joined_sources_need_a_third_of_the_routes_and_less_than_half_of_the_time():
+    host, inside, two, three = json.loads(carried_out("hours.py", *SMALL["hours.py"]))
+    assert inside["routes"] == host["routes"]
+    assert inside["hours"] < host["hours"]
+    assert 2.5 * two["routes"] < host["routes"]
+    assert two["die"] < host["die"] / 2
+    assert three["die"] < two["die"]
+    assert all(sum(row["shares"].values()) == pytest.approx(1) for row in (host, inside, two, three))
+    assert host["shares"]["relays moving"] > three["shares"]["relays moving"]
 
 
 @pytest.mark.slow

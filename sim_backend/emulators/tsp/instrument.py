@@ -127,6 +127,7 @@ class TspInstrument(Instrument):
         self._out = []
         self.lua.abort = False
         self.link.dissolve()
+        self.link.master = None  # [?] of a subordinate too, whose master may be dead
 
     def hang_up(self) -> None:
         """Drop a partly loaded script, or the messages of the next connection would be taken for its rest."""

@@ -2,7 +2,7 @@
 
 Dialect: Series 2600B reference manual, "TSP-Link system": each instrument keeps its node number; `tsplink.reset()`,
 `tsplink.initialize()` in later firmware, numbers the nodes and returns how many there are; a message makes the node
-that receives it master and every node that it reaches its subordinate, until the master aborts.
+that receives it master and every node that it reaches its subordinate, until one of the two aborts.
 """
 
 from collections.abc import Callable, Mapping

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from sim_backend.emulators.registers import Register
+from sim_backend.emulators.tsp.far import FarLua
 from sim_backend.emulators.tsp.vm import Lua, number
 
 
-def register_node(register: Register, lua: Lua) -> Any:
+def register_node(register: Register, lua: "Lua | FarLua") -> Any:
     """Return a register as an instrument object, with those below it and the names of its bits."""
 
     def mask(name: str) -> Callable[[Any], None]:

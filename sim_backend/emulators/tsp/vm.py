@@ -294,7 +294,7 @@ class Lua:
         self._nodes.append(Node(dict(get or {}), dict(set or {}), dict(objects or {})))
         below: dict[str | int, Any] = {}
         for key, value in (objects or {}).items():
-            below[key] = value if not callable(value) or _is_lua(value) else self._guarded(value)
+            below[key] = value if not callable(value) or is_lua(value) else self._guarded(value)
         return self._host.node(
             kind,
             self.table({key: self._guarded(call) for key, call in (get or {}).items()}),
@@ -311,7 +311,7 @@ class Lua:
 
     def thing_of(self, value: Any) -> Any:
         """Return the Python object behind a node, None if it is no node."""
-        number = self._host.id(value) if _is_lua(value) else None
+        number = self._host.id(value) if is_lua(value) else None
         return None if number is None else self._things[int(number)]
 
     def attributes(self) -> dict[str, tuple[Callback, Callback]]:
@@ -320,7 +320,7 @@ class Lua:
         attributes: dict[str, tuple[Callback, Callback]] = {}
         while pending:
             path, value = pending.pop()
-            if (number := self._host.id(value) if _is_lua(value) else None) is not None:
+            if (number := self._host.id(value) if is_lua(value) else None) is not None:
                 node = self._nodes[int(number)]
                 attributes |= {
                     f"{path}.{name}": (node.get[name], node.set[name]) for name in node.get.keys() & node.set.keys()
@@ -370,7 +370,8 @@ def truth(value: Any) -> bool:
     return value
 
 
-def _is_lua(value: Any) -> bool:
+def is_lua(value: Any) -> bool:
+    """Return whether a value is an object of an interpreter."""
     return lua51.lua_type(value) is not None
 
 

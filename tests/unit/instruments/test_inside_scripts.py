@@ -16,7 +16,7 @@ from labctl.core.bias import Bias, Nominal
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError, NotDriven
 from labctl.core.operations import Attempts, Flag, Sense, WritePlan
 from labctl.station.twin import Twin
-from protocols.bias import Scheme
+from protocols.bias import Scheme, row_bias
 from protocols.settings import WriteSettings
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
@@ -172,11 +172,39 @@ def test_the_matrix_is_released_before_the_host_moves_its_relays(station):
     plan = plan_of(one.die)
     one.die.program(plan)
     one.sent.clear()
-    one.die.sense(plan.verify)
+    one.die.continuity("r0", "c0")
     assert one.sent[0][1].startswith("abort\n")
     assert one.clean()
     one.die.program(plan)
     assert one.clean()
+
+
+def test_reads_over_a_linked_matrix_are_one_message_and_those_of_the_host(station):
+    one, host = station(), station(inside=False, linked=False)
+    bias = row_bias(one.die.geometry, np.zeros(2 * M, int), np.repeat(np.arange(M), 2), np.tile([0.1, -0.1], M))
+    sense = Sense(bias, np.arange(N))
+    one.die.sense(sense.take(slice(0, 1)))  # outputs on, functions sent
+    one.sent.clear()
+    begin = one.twin.world.now
+    here, there = one.die.sense(sense), host.die.sense(sense)
+    assert len(one.sent) == 1
+    assert one.twin.world.now - begin == pytest.approx(one.die.check(sense), rel=0.05)
+    assert one.die.check(sense) < host.die.check(sense)
+    assert np.array_equal(here.flag, there.flag)
+    assert np.allclose(here.current, there.current, rtol=1e-9)
+    assert one.clean()
+
+
+def test_a_flagged_read_inside_is_read_once_more_on_the_largest_range(station):
+    readings = []
+    for changes in ({}, {"inside": False, "linked": False}):
+        one = station(simulated(defects={"short": 0.15}), **changes)
+        bias = row_bias(one.die.geometry, np.zeros(M, int), np.arange(M), 0.1)
+        readings.append(one.die.sense(Sense(bias, np.arange(N))))
+        assert not one.twin.ledger.hot_switches
+    assert np.allclose(readings[0].current, readings[1].current, rtol=0.1)
+    assert np.array_equal(readings[0].flag, readings[1].flag)
+    assert (np.abs(readings[0].current) > 3e-4).any(), "a short, which is above the range of a cell"
 
 
 def test_predictions_are_times_of_the_twin(station):
