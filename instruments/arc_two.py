@@ -10,7 +10,7 @@ drive. A pulse sets the lines that wait, then has the high-speed driver of the p
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
 import numpy as np
@@ -102,9 +102,10 @@ class ArcTwo(Plan):
 
     def _sense(self, sense: Sense) -> Reading:
         """Read the column currents of n patterns."""
-        each, most = self._read_time(sense), self.patterns(False, sense)
+        each, most, applied = self._read_time(sense), self.patterns(False, sense), self._applied_read(sense)
         parts = [
-            self._carry_out(_Message(None, sense.take(part)), each) for part in messages(sense.bias.kernel, most, each)
+            self._carry_out(_Message(None, applied.take(part)), each)
+            for part in messages(sense.bias.kernel, most, each)
         ]
         return self._reading(sense, parts)
 
@@ -113,11 +114,13 @@ class ArcTwo(Plan):
         self.check(pulse)
         each = self._pulse_time(pulse.bias, pulse.width)
         verify, most = pulse.verify, self.patterns(True, pulse.verify)
+        bias, applied = self.without_bad(pulse.bias), None
         if verify is not None:
             each += self._read_time(verify)
+            applied = self._applied_read(verify)
         parts = [
             self._carry_out(
-                _Message((pulse.bias.take(part), pulse.width), None if verify is None else verify.take(part)), each
+                _Message((bias.take(part), pulse.width), None if applied is None else applied.take(part)), each
             )
             for part in messages(pulse.bias.kernel, most, each)
         ]
@@ -125,6 +128,10 @@ class ArcTwo(Plan):
         if verify is None:
             return Reading(np.zeros((n, 0)), np.zeros((n, 0), np.uint8), np.zeros(n, np.uint8))
         return self._reading(verify, parts)
+
+    def _applied_read(self, sense: Sense) -> Sense:
+        """Return a read whose bad lines float."""
+        return replace(sense, bias=self.without_bad(sense.bias))
 
     def _carry_out(self, message: _Message, each: Second) -> FloatArray:
         """Send one message; return the currents (n, m) A of its reads as the library gives them."""
@@ -174,8 +181,10 @@ class ArcTwo(Plan):
         current = -given if self._options.positive == "into_die" else given
         unread = ~np.isfinite(current)
         current = np.where(unread, 0.0, current)
-        floating = ~np.take_along_axis(connected(sense.bias)[:, self.geometry.n_rows :], sense.cols, axis=1)
-        flag = np.where(unread | floating, int(Flag.INVALID), 0)
+        on = connected(self.without_bad(sense.bias))
+        floating = ~np.take_along_axis(on[:, self.geometry.n_rows :], sense.cols, axis=1)
+        void = ~self.reached(sense.bias)[:, None]
+        flag = np.where(unread | floating | void, int(Flag.INVALID), 0)
         flag |= np.where(np.abs(current) >= MOST_CURRENT, int(Flag.OVERRANGE), 0)
         flag |= np.where(np.abs(current) > sense.bias.compliance, int(Flag.COMPLIANCE), 0)
         return Reading(current, flag.astype(np.uint8), np.zeros(len(sense), np.uint8))

@@ -17,7 +17,7 @@ from instruments.board_plan import ROUNDING, steps_towards_zero, whole_ticks
 from labctl.core.bias import Geometry
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
-from labctl.core.units import FloatArray, IntArray, Second, Volt
+from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Volt
 
 CHANNELS, CLUSTER = 64, 8
 """Channels of a board, and channels that share the width and the direction of a pulse."""
@@ -44,6 +44,28 @@ class KernelChannels(Model):
 
     rows: list[Channel] = Field(min_length=1, max_length=MOST_LINES, description="channel of each row, driven")
     cols: list[Channel] = Field(min_length=1, max_length=MOST_LINES, description="channel of each column, sensed")
+    bad_rows: frozenset[Annotated[int, Ge(0)]] = Field(
+        default=frozenset(), description="rows, from 0, that float in every pattern"
+    )
+    bad_cols: frozenset[Annotated[int, Ge(0)]] = Field(
+        default=frozenset(), description="columns, from 0, that float in every pattern"
+    )
+
+    @model_validator(mode="after")
+    def _has_bad(self) -> Self:
+        for what, bad, lines in (("row", self.bad_rows, self.rows), ("column", self.bad_cols, self.cols)):
+            if bad and max(bad) >= len(lines):
+                raise ValueError(f"found {what} {max(bad)} as bad; expected one of 0 to {len(lines) - 1}")
+        return self
+
+    @property
+    def good(self) -> BoolArray:
+        """(lines,) which lines may be driven and read, rows first."""
+        rows, cols = (
+            ~np.isin(np.arange(len(of)), sorted(bad))
+            for of, bad in ((self.rows, self.bad_rows), (self.cols, self.bad_cols))
+        )
+        return np.concatenate([rows, cols])
 
     @property
     def lines(self) -> IntArray:

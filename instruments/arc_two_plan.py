@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from instruments.arc_two_options import AFTER, CLUSTER, PREPARE, STEP, UPDATE, Options, nanoseconds, steps
-from instruments.board_plan import BoardPlan
+from instruments.board_plan import BoardPlan, reached
 from labctl.core.bias import Bias, Nominal
 from labctl.core.cell_voltage import refuse_cell_voltages
 from labctl.core.die import unknown_operation
@@ -38,11 +38,37 @@ class Plan(BoardPlan):
 
     def __init__(self, options: Options, nominal: Nominal, polarity: int) -> None:
         self._options = options
+        self._good: BoolArray = np.stack([kernel.good for kernel in options.kernels])
+        """(kernels, lines) which may be driven and read."""
         super().__init__(options.geometry, nominal, polarity)
 
-    def applied(self, bias: Bias) -> Bias:
-        """Return a bias as the converters apply it, towards 0 V in steps; BenchError if it is out of their reach."""
+    def without_bad(self, bias: Bias) -> Bias:
+        """Return a bias with bad lines floating.
+
+        A pattern whose pulsed line is one of them has no pulse, and all its other lines at 0 V.
+        """
         bias.fits(self.geometry)
+        good = self._good[bias.kernel]
+        if good.all():
+            return bias
+        n_rows = bias.row.shape[1]
+        void = (bias.pulsed >= 0) & ~good[np.arange(len(bias)), bias.pulsed]
+        row, col = (np.where(void[:, None], 0.0, volts) for volts in (bias.row, bias.col))
+        floating = ~good if bias.floating is None else ~good | bias.floating
+        row, col = np.where(good[:, :n_rows], row, 0.0), np.where(good[:, n_rows:], col, 0.0)
+        return replace(bias, row=row, col=col, floating=floating, pulsed=np.where(void, -1, bias.pulsed))
+
+    def reached(self, bias: Bias) -> BoolArray:
+        """Return (n,) whether a row that is away from 0 V may be connected, or none is away from it."""
+        return reached(bias, self._good[bias.kernel][:, : bias.row.shape[1]])
+
+    def applied(self, bias: Bias) -> Bias:
+        """Return a bias as the converters apply it, towards 0 V in steps; bad lines float.
+
+        Raises:
+            BenchError: a line is out of the reach of the converters.
+        """
+        bias = self.without_bad(bias)
         on = connected(bias)
         n_rows = bias.row.shape[1]
         row, col = (
@@ -88,8 +114,9 @@ class Plan(BoardPlan):
     def _read_time(self, sense: Sense) -> Second:
         """Judge reads; return the time of each, s."""
         self._judge(sense.bias)
-        driven = connected(sense.bias)[:, self._geometry.n_rows :] & wanted(sense)
-        volts = sense.bias.col[driven]
+        bias = self.without_bad(sense.bias)
+        driven = connected(bias)[:, self._geometry.n_rows :] & wanted(sense)
+        volts = bias.col[driven]
         if volts.size and np.abs(volts).max() > 0.0:
             wrong = float(volts[np.abs(volts).argmax()])
             raise BenchError(f"a column is read at {wrong:.6g} V; the board reads currents of columns at 0 V")
@@ -106,6 +133,7 @@ class Plan(BoardPlan):
     def _pulse_time(self, bias: Bias, width: Second) -> Second:
         """Judge pulses of one width; return the time of each, s."""
         self._judge(bias)
+        bias = self.without_bad(bias)
         nanos = nanoseconds(width)
         each = np.arange(len(bias))
         alone = bias.pulsed >= 0

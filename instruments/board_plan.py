@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from labctl.core.bias import Geometry, Nominal
+from labctl.core.bias import Bias, Geometry, Nominal
 from labctl.core.die import DieBody
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.limits import Limits
 from labctl.core.operations import Pulse, Reading, Sense
-from labctl.core.units import FloatArray, IntArray, Second, Volt
+from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Volt
 
 ROUNDING = 1e-6
 """Of a step or a tick: what counts as rounding."""
@@ -52,6 +52,18 @@ def whole_ticks(width: Second, tick: Second, fewest: int, most: int, ticks: str)
         near = f"{whole * tick:.6g} s and {(whole + 1) * tick:.6g} s"
         raise BenchError(f"a pulse of {width:g} s; the board makes pulses of whole {ticks}, nearest are {near}")
     return whole
+
+
+def reached(bias: Bias, row_good: BoolArray) -> BoolArray:
+    """Return (n,) which patterns have a row away from 0 V that may be connected, or none away from it.
+
+    What is read in the others is no reading: their rows are bad.
+
+    Args:
+        row_good: (n_rows,), or (n, n_rows) for each pattern.
+    """
+    away = bias.row != 0.0
+    return np.asarray((away & row_good).any(axis=1) | ~away.any(axis=1))
 
 
 class BoardPlan(DieBody):

@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from instruments.board_plan import ROUNDING, whole_ticks
+from instruments.board_plan import ROUNDING, reached, whole_ticks
 from instruments.daffodil_volts import Analogue
 from labctl.boards.daffodil import patterns as wire
 from labctl.boards.daffodil import registers as reg
@@ -169,8 +169,7 @@ class Lines:
 
     def reached(self, bias: Bias) -> BoolArray:
         """Return (n,) whether a row that is away from 0 V is connected, or none is away from it."""
-        away = bias.row != 0.0
-        return np.asarray((away & self.row_good).any(axis=1) | ~away.any(axis=1))
+        return reached(bias, self.row_good)
 
     def applied(self, bias: Bias) -> Bias:
         """Return a bias as the converters really apply it; BenchError if they cannot."""

@@ -18,7 +18,7 @@ from labctl.core.bias import Bias
 from labctl.core.cell_voltage import extremes
 from labctl.core.errors import BenchError, InstrumentError, LimitError, LinkTimeoutError
 from labctl.core.limits import Limits
-from labctl.core.operations import Flag, Pulse, Sense
+from labctl.core.operations import Flag, Pulse, Sense, WritePlan
 from labctl.station.twin import Twin
 from labctl.testing import check_body
 from protocols.bias import Scheme, Unselected, read_bias, vector_bias, write_bias
@@ -521,6 +521,59 @@ def test_an_interruption_in_a_message_leaves_the_board_at_rest_and_idle_proves_i
     assert on.fake.sessions == sessions + 1
 
 
+# -- bad lines
+
+
+def bad_lines(on, **bad):
+    """Return the channels of the first kernel's bad lines, and the kernels of a bench file that has them."""
+    kernels = [kernel.model_dump() for kernel in on.options.kernels]
+    kernels[0] |= bad
+    return {"kernels": kernels}
+
+
+@pytest.mark.parametrize("scheme", list(Scheme))
+def test_bad_lines_float_in_every_pattern_and_what_is_read_of_them_is_invalid(scheme):
+    die = array(**STILL)
+    bad = bad_lines(on_arc_two(die), bad_rows=[1], bad_cols=[2])
+    on, seen = on_arc_two(die, options=bad), []
+    channels, moved = on.fake.channels, on.fake.channels._moved
+    lines = [on.options.kernels[0].rows[1], on.options.kernels[0].cols[2]]
+
+    def watched():
+        moved()
+        if channels._driven:  # at rest all lines are at ground
+            seen.append(((channels.switch[lines] != Switch.OPEN) | channels.grounded[lines]).any())
+
+    channels._moved = watched
+    cells = all_cells(die)
+    to_p = np.ones(len(cells[0]), np.bool_)
+    bias = write_bias(die.geometry, *cells, to_p, scheme=scheme).scaled(0.9)
+    reading = on.board.pulse(Pulse(bias, 1e-3, read(on.board, *cells)))
+    void = (cells[1] == 1) | (cells[2] == 2)
+    assert np.array_equal(reading.flag[:, 0] == Flag.INVALID, void)
+    assert seen
+    assert not any(seen)
+    written = states(die)[0][cells[1], cells[2]]
+    assert written[~void].all()
+    assert on.board.applied(bias).floating[:, [1, die.geometry.n_rows + 2]].all()
+
+
+def test_a_whole_write_plan_ends_with_cells_on_bad_lines_tried_once():
+    die = array(**STILL)
+    on = on_arc_two(die, options=bad_lines(on_arc_two(die), bad_rows=[1], bad_cols=[2]))
+    cells = all_cells(die)
+    bias = write_bias(die.geometry, *cells, np.ones(len(cells[0]), np.bool_))
+    cut = np.asarray(die.nominal.cut(cells[0]))
+    n = len(cut)
+    budget, ladder = np.full(n, 3), np.array([0.9, 0.9, 0.9])
+    plan = WritePlan(bias, read(on.board, *cells), np.ones(n, np.bool_), cut, 0.1, ladder, budget, 1e-3)
+    made = on.board.program(plan)
+    void = (cells[1] == 1) | (cells[2] == 2)
+    assert np.bincount(made.cell[void[made.cell]], minlength=n)[void].tolist() == [1] * int(void.sum())
+    assert (made.flag[void[made.cell]] == Flag.INVALID).all()
+    assert made.verified[~void].all()
+
+
 # -- bench file and emergency
 
 
@@ -569,6 +622,7 @@ def test_anybody_makes_the_board_safe_without_a_session():
         ({"kernels": [{"rows": [1], "cols": [2]}, {"rows": [3, 4], "cols": [5]}]}, "expected all of one shape"),
         ({"kernels": [{"rows": [64], "cols": [2]}]}, "less than or equal to 63"),
         ({"kernels": [{"rows": list(range(33)), "cols": [40]}]}, "at most 32"),
+        ({"kernels": [{"rows": [1, 2], "cols": [3], "bad_rows": [2]}]}, "found row 2 as bad; expected one of 0 to 1"),
     ],
 )
 def test_channels_that_cannot_be_are_refused_in_the_bench_file(change, message):

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from instruments.board_bench import BoardBench
 from instruments.daffodil_library import DaffodilLibrary, Installed, Options
 from instruments.open_board import BareBoard, BoardDie, open_board
+from labctl.boards.daffodil import registers as reg
 from labctl.core.bias import Bias
 from labctl.core.board import Releasing
 from labctl.core.errors import BenchError, InstrumentError, LimitError
@@ -19,6 +20,7 @@ from labctl.core.write_loop import program_by_host
 from labctl.station.twin import Twin
 from labctl.testing import check_body
 from sim_backend.emulators.context import EmulatorContext
+from sim_backend.emulators.daffodil_analog import Defects
 from sim_backend.emulators.daffodil_object import ATTRIBUTES, CALLS, FakeObject, Unfaked, emulate
 from sim_backend.emulators.sentio_model import StationMap
 from sim_backend.emulators.world import Cables, World
@@ -216,6 +218,35 @@ def test_whatever_a_call_raises_is_an_error_of_the_board_which_is_at_rest_behind
             on.board.pulse(verified)
     on.board.idle()
     on.board.verify_off()
+
+
+@pytest.mark.parametrize(
+    ("defects", "words"),
+    [
+        (Defects(saturated={1: 0.0}), "the amplifier of row 1 reads code 0 at rest"),
+        (Defects(saturated={1: 3.3}), "the amplifier of row 1 reads code 2703 at rest"),
+        (Defects(dead={0: 0}), "the amplifier of row 0 reads code 0 at rest"),
+        (Defects(dead={0: reg.TOP_CODE}), "the amplifier of row 0 reads code 4095 at rest"),
+        (Defects(unsupplied=True), "the amplifier of row 0 reads code 0 at rest"),
+    ],
+)
+def test_what_was_read_while_a_part_of_the_board_has_failed_is_no_reading(defects, words):
+    on = through(chip())
+    on.board.sense(read(on.board, *ONE))
+    on.emulated.defects = defects
+    with pytest.raises(InstrumentError, match=words):
+        on.board.sense(read(on.board, *ONE))
+    on.emulated.defects = Defects()
+    on.board.emergency_off()
+    on.board.verify_off()
+    assert on.board.sense(read(on.board, *ONE)).flag.tolist() == [[0]]
+
+
+def test_a_line_that_takes_no_code_reads_as_open_since_the_object_remembers_codes():
+    on = through(chip())
+    on.board.sense(read(on.board, *ONE))
+    on.emulated.defects = Defects(stuck=frozenset({reg.column_dac(int(ONE[1][0]))}))
+    assert on.board.sense(read(on.board, *ONE, 0.2)).current.tolist() == [[0.0]]
 
 
 def test_outputs_that_another_program_has_changed_are_no_reading():
