@@ -31,7 +31,12 @@ def register(app: typer.Typer) -> None:
 
 def new(
     kind: Annotated[
-        str, typer.Argument(metavar="campaign|die|wafer|bench|training|driver|protocol", help="what to write")
+        str,
+        typer.Argument(
+            metavar="campaign|die|wafer|bench|training|driver|protocol",
+            help="what to write",
+            autocompletion=lambda incomplete: [kind for kind in _NEXT if kind.startswith(incomplete)],
+        ),
     ],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="a new file; for a driver or protocol a new folder")],
     like: Annotated[

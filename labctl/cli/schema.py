@@ -8,6 +8,8 @@ from pydantic import BaseModel
 
 from labctl.core.errors import BenchError
 
+_KINDS = ("campaign", "die", "wafer", "bench", "board", "training")
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
@@ -16,7 +18,12 @@ def register(app: typer.Typer) -> None:
 
 def schema(
     which: Annotated[
-        str, typer.Argument(metavar="campaign|die|wafer|bench|board|training", help="which kind of file")
+        str,
+        typer.Argument(
+            metavar="campaign|die|wafer|bench|board|training",
+            help="which kind of file",
+            autocompletion=lambda incomplete: [kind for kind in _KINDS if kind.startswith(incomplete)],
+        ),
     ] = "campaign",
 ) -> None:
     """Print the JSON schema of a file, for the editor: completion, units and ranges while typing."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from labctl.core.figure import Figures
 from labctl.storage.arrays import Array, Stored, encode
-from labctl.storage.tables import Table
+from labctl.storage.tables import Table, axes_of
 
 EPOCH = {"start": "1970-01-01T00:00:00Z"}
 """Attributes of a column of times in s since 1970, UTC."""
@@ -109,27 +109,6 @@ def values(path: str, body: Mapping[str, Any]) -> Iterator[Item]:
 
 def _listed(array: Array | Stored, path: tuple[str, ...]) -> Any:
     return array.tolist() if isinstance(array, np.ndarray) else {"$array": array.digest}
-
-
-def axes_of(table: Table) -> dict[str, tuple[str, ...]]:
-    """Return the names of the axes of every column, rows first; axes of one name have one length.
-
-    An axis without a name, or of another length than an earlier one of its name, is called after its length; none is
-    called as a column is.
-    """
-    lengths: dict[str, int] = {"record": table.rows}
-    named: dict[str, tuple[str, ...]] = {}
-    for column, values in table.items():
-        declared = table.axes.get(column) or ["axis"] * (values.ndim - 1)
-        axes = ["record"]
-        for axis, n in zip(declared, values.shape[1:], strict=True):
-            name = f"{axis}_axis" if axis in table else axis
-            if axis == "axis" or lengths.get(name, n) != n:
-                name = f"{name}_{n}"
-            lengths[name] = n
-            axes.append(name)
-        named[column] = tuple(axes)
-    return named
 
 
 def table_items(path: str, table: Table) -> Iterator[Item]:

@@ -71,6 +71,19 @@ class DieData:
             journal.verify_rows()
         return journal
 
+    def __repr__(self) -> str:
+        return f"<die '{self.name}' in {self.path}{'' if self.sealed else ', not sealed'}>"
+
+    def _repr_html_(self) -> str:
+        """Return what there is of the die, for notebooks."""
+        with self.open() as source:
+            tables = {name: source.table(name).rows for name in sorted(source.tables)}
+        lines = "".join(f"<tr><td>{escape(name)}</td><td>{rows:,}</td></tr>" for name, rows in tables.items())
+        head = "<thead><tr><th>table</th><th>rows</th></tr></thead>"
+        return (
+            f"<p><b>{escape(self.name)}</b> in {escape(str(self.path))}</p><table>{head}<tbody>{lines}</tbody></table>"
+        )
+
     @property
     def meta(self) -> dict[str, Any]:
         """The meta that the journal was started with."""
@@ -153,7 +166,8 @@ class Run:
         return Table("figures", columns, {name: declared[name].unit if name in names else "" for name in columns})
 
     def __repr__(self) -> str:
-        return f"<run '{self.meta.get('name', '')}' in {self.path}: {len(self.dies)} dies>"
+        dies = f"{len(self.dies)} die{'' if len(self.dies) == 1 else 's'}"
+        return f"<run '{self.meta.get('name', '')}' in {self.path}: {dies}>"
 
     def _repr_html_(self) -> str:
         """Return what the run is and how its dies ended, for notebooks."""
@@ -171,7 +185,7 @@ class Run:
     def table(self, name: str, die: str | None = None) -> Table:
         """Return a table of one die, or of all that have it; the column `die` names the die of a row.
 
-        Raises KeyError if no die has it.
+        Raises KeyError if no die has it, ValueError if its arrays have several shapes: then ask for one die.
         """
         names = self.dies if die is None else (die,)
         dies = [(n, self.die(n)) for n in names]

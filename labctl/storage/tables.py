@@ -66,16 +66,18 @@ class Table(Mapping[str, Array]):
         return frame
 
     def to_xarray(self) -> Any:
-        """Return a Dataset: dimension `record`, and those of array columns by their names; units as attributes."""
+        """Return a Dataset: dimension `record`, and those of array columns by their names; units as attributes.
+
+        Dimensions are called as in the sealed file: of two lengths under one name the later has its length behind it.
+        """
         try:
             import xarray as xr
         except ImportError as error:
             raise ImportError("xarray is not installed; pip install 'mtj-labctl[xarray]'") from error
-        columns = {}
+        columns, axes = {}, axes_of(self)
         for name, values in self.columns.items():
-            names = self.axes.get(name) or [f"{name}_{k}" for k in range(1, values.ndim)]
             attributes = {"units": self.units[name]} if self.units.get(name) else {}
-            columns[name] = (["record", *names[len(names) - values.ndim + 1 :]], values, attributes)
+            columns[name] = (list(axes[name]), values, attributes)
         return xr.Dataset(columns, attrs={"table": self.name})
 
     def _repr_html_(self) -> str:
@@ -85,23 +87,57 @@ class Table(Mapping[str, Array]):
             "".join(f"<td>{escape(_shown(values[row]))}</td>" for values in self.columns.values())
             for row in range(min(self.rows, _HEAD))
         )
-        rest = f"<p>{escape(self.name)}: {self.rows:,} rows, the first {min(self.rows, _HEAD)} shown</p>"
+        first = f", the first {_HEAD} shown" if self.rows > _HEAD else ""
+        rest = f"<p>{escape(self.name)}: {_count(self.rows, 'row')}{first}</p>"
         body = "".join(f"<tr>{line}</tr>" for line in lines)
         return f"{rest}<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
     def __repr__(self) -> str:
         names = ", ".join(_with_unit(name, self.units.get(name, "")) for name in self.columns)
-        return f"<table '{self.name}' of {self.rows} rows: {names}>"
+        return f"<table '{self.name}' of {_count(self.rows, 'row')}: {names}>"
 
     @classmethod
     def join(cls, tables: Iterable["Table"]) -> "Table":
-        """Return the rows of tables of one name, one after the other; ValueError if their columns differ."""
+        """Return the rows of tables of one name, one after the other; ValueError if columns or shapes differ."""
         parts = list(tables)
         first = parts[0]
         if any(set(t) != set(first) for t in parts):
             raise ValueError(f"the table '{first.name}' does not have the same columns on every die")
+        for name in first:
+            shapes = {t[name].shape[1:]: None for t in parts if t.rows}
+            if len(shapes) > 1:
+                told = " and ".join(" x ".join(map(str, shape)) for shape in shapes)
+                raise ValueError(
+                    f"'{name}' of the table '{first.name}' is {told} on different dies; expected one shape: ask for "
+                    f"the dies one by one, run.table('{first.name}', die)"
+                )
         columns = {k: concatenate([t[k] for t in parts]) for k in first}
         return cls(first.name, columns, first.units, first.columnar, first.axes, first.codes)
+
+
+def axes_of(table: Table) -> dict[str, tuple[str, ...]]:
+    """Return the names of the axes of every column, rows first; axes of one name have one length.
+
+    An axis without a name, or of another length than an earlier one of its name, is called after its length; none is
+    called as a column is.
+    """
+    lengths: dict[str, int] = {"record": table.rows}
+    named: dict[str, tuple[str, ...]] = {}
+    for column, values in table.items():
+        declared = table.axes.get(column) or ["axis"] * (values.ndim - 1)
+        axes = ["record"]
+        for axis, n in zip(declared, values.shape[1:], strict=True):
+            name = f"{axis}_axis" if axis in table else axis
+            if axis == "axis" or lengths.get(name, n) != n:
+                name = f"{name}_{n}"
+            lengths[name] = n
+            axes.append(name)
+        named[column] = tuple(axes)
+    return named
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _with_unit(name: str, unit: str) -> str:

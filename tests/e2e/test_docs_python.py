@@ -60,7 +60,7 @@ def test_the_same_seed_and_operations_give_the_same_readings_and_all_is_in_the_r
     np.testing.assert_array_equal(*currents)
     (operation,) = labctl.open_run("a").die("die").operations()
     np.testing.assert_array_equal(operation.result["current"], currents[0])
-    assert repr(labctl.open_run("a")) == "<run 'python' in a: 1 dies>"
+    assert repr(labctl.open_run("a")) == "<run 'python' in a: 1 die>"
 
 
 def test_what_is_beyond_a_limit_is_refused_and_the_session_is_sealed(desk):

@@ -52,7 +52,7 @@ MISTAKES = (
     ("run c.yaml --out run", "run exists and is not empty; a run never writes over another: name a new folder"),
     ("export run --csv c.yaml", f"c.yaml: {EXISTS}"),
     ("export run --stdf nowhere/a.stdf", "there is no folder nowhere; expected one that exists"),
-    ("export run", "nothing to export to; name --stdf FILE, --csv DIR or --g85 FILE"),
+    ("export run", "nothing to export to; name --stdf FILE, --csv DIR, --g85 FILE, "),
     ("new campaign c.yaml", "c.yaml: it exists, and nothing is ever written over; name another place"),
     ("new die nowhere/d.yaml", "there is no folder nowhere; expected one that exists"),
     # names and values

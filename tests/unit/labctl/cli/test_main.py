@@ -6,6 +6,7 @@ from collections import defaultdict
 import pytest
 import typer
 from rich.text import Text
+from typer.testing import CliRunner
 
 from labctl.cli.main import app, main
 from labctl.core.errors import InstrumentError
@@ -168,3 +169,24 @@ def test_what_takes_several_values_may_be_given_again(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main()
     assert "nowhere.yaml: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("pru", {"prune"}),
+        ("publish --li", {"--licence"}),
+        ("new b", {"bench"}),
+        ("new d", {"die", "driver"}),
+        ("schema bo", {"board"}),
+        ("fleet q", {"query"}),
+    ],
+)
+def test_the_shell_completes_commands_options_and_kinds(words, completed):
+    environment = {
+        "_LABCTL_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"labctl {words}",
+        "COMP_CWORD": str(len(words.split())),
+    }
+    done = CliRunner().invoke(app, prog_name="labctl", env=environment)
+    assert set(done.stdout.split()) == completed

@@ -190,4 +190,4 @@ def test_the_command_writes_over_nothing(run, tmp_path, command, option, name):
 
 
 def test_the_command_wants_to_know_where_to(run, command):
-    assert "name --stdf FILE, --csv DIR or --g85 FILE" in str(command(run).exception)
+    assert "name --stdf FILE, --csv DIR, --g85 FILE," in str(command(run).exception)

@@ -25,7 +25,7 @@ from labctl.core.record import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volts
 from labctl.storage import hdf5_writer
 from labctl.storage.hdf5_content import check
-from labctl.storage.hdf5_items import axes_of, key
+from labctl.storage.hdf5_items import key
 from labctl.storage.hdf5_layout import LARGE, UNITS, die_items
 from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.hdf5_writer import main, quarantine, seal, write_run_file
@@ -34,7 +34,7 @@ from labctl.storage.locks import hold
 from labctl.storage.manifest import FORMAT
 from labctl.storage.run_log import Runlog
 from labctl.storage.sealing import seal_in_subprocess
-from labctl.storage.tables import Table
+from labctl.storage.tables import Table, axes_of
 from labctl.storage.vouching import put_seal, vouch
 from tests import small_run
 from tests.declared import DECLARED

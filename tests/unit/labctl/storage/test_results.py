@@ -19,6 +19,8 @@ from labctl.core.units import Conductances, Ratio
 from labctl.storage.hdf5_writer import seal, write_run_file
 from labctl.storage.journal import Journal
 from labctl.storage.manifest import FORMAT
+from labctl.storage.results import open_run
+from labctl.storage.tables import Table
 from tests.small_run import write_run
 
 
@@ -155,3 +157,28 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(labctl.__file__).parents[1]
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_table_whose_axes_of_one_name_differ_in_length_is_a_dataset() -> None:
+    pytest.importorskip("xarray", reason="needs the extra 'xarray'")
+    columns = {"seq": np.arange(2), "train": np.zeros((2, 5)), "test": np.zeros((2, 3)), "row": np.zeros((2, 4))}
+    axes = {"train": ["sample"], "test": ["sample"], "row": ["row"]}
+    dataset = Table("prediction", columns, dict.fromkeys(columns, ""), axes=axes).to_xarray()
+    assert dict(dataset.sizes) == {"record": 2, "sample": 5, "sample_3": 3, "row_axis": 4}
+
+
+def test_a_notebook_shows_a_die_and_its_tables(tmp_path: Path) -> None:
+    run = open_run(write_run(tmp_path / "run"))
+    assert repr(run.die("A")) == f"<die 'A' in {run.path / 'dies' / 'A.h5'}>"
+    assert "<td>map</td><td>2</td>" in run.die("A")._repr_html_()
+    assert repr(run.table("map", "A")).startswith("<table 'map' of 2 rows: die, seq, stage, utc [s],")
+
+
+def test_dies_of_several_shapes_are_asked_for_one_by_one() -> None:
+    one, other = (
+        Table("survey", {"seq": np.arange(1), "g": np.zeros((1, *s))}, {"seq": "", "g": "S"}) for s in ((2, 3), (4, 5))
+    )
+    with pytest.raises(
+        ValueError, match=r"'g' of the table 'survey' is 2 x 3 and 4 x 5 on different dies; expected one"
+    ):
+        Table.join([one, other])
