@@ -404,6 +404,11 @@ def _overtravel(box: Box) -> Answer:
     return f"at most {ceiling * 1e6:.4g} um", f"{overtravel * 1e6:.4g} um", overtravel <= ceiling * (1 + 1e-9)
 
 
+def _velox_heights(box: Box) -> Answer:
+    told, doubts = box.driver.diagnosis()
+    return "Velox names the height that the chuck stands at", "; ".join([*told, *doubts]), not doubts
+
+
 def _stepping_mode(box: Box) -> Answer:
     return "taken", box.sentio.ask(f"set_stepping_contact_mode {STEPPING}").text or "taken", True
 
@@ -430,6 +435,7 @@ CHECKS: Mapping[str, Callable[[Box], Answer]] = {
     "chuck-heights": _chuck_heights,
     "die-and-axes": _die_and_axes,
     "overtravel": _overtravel,
+    "velox-heights": _velox_heights,
     "stepping-mode": _stepping_mode,
 }
 """The check of each assumption that is not left to a person, by its id."""

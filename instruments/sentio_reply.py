@@ -3,6 +3,7 @@
 from collections.abc import Container
 from dataclasses import dataclass
 
+from instruments.chuck_prober import EndOfRoute, NeedlesDown
 from instruments.transport import unexpected
 from labctl.core.errors import InstrumentError
 from labctl.core.transport import Transport, Wait
@@ -89,14 +90,6 @@ def parse_reply(line: str) -> Reply:
         return Reply(code & 1023, bool(code >> 10 & END_OF_ROUTE), fields[2].strip())
     except (ValueError, IndexError) as error:
         raise InstrumentError(f"'{line}' is not a reply of SENTIO; expected code,id,text") from error
-
-
-class NeedlesDown(InstrumentError):
-    """The chuck is not verified separated; nothing may move."""
-
-
-class EndOfRoute(InstrumentError):
-    """There is no die to step to."""
 
 
 class SentioLink:

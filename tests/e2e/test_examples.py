@@ -34,6 +34,7 @@ BENCHES = (
     "bench-2450-b2200a.yaml",
     "bench-2600b-7002.yaml",
     "bench-2600b-707b-sentio.yaml",
+    "bench-2600b-707b-velox.yaml",
     "bench-two-arrays.yaml",
     "bench-two-needles.yaml",
 )

@@ -2,9 +2,10 @@
 
 One has its sources over a matrix, and a station that steps; the others differ from it in what a fault may meet: cells
 that are written inside the sources, levels that stand between two calls, drivers of every kind that stand in for
-others, two matrices, sources over matrices of others, one channel on two needles, a pulse that is
-a list of levels, a source that the host times, a pulse source beside the source that reads, an object of PyMeasure,
-where that is installed, and boards, in whose socket a person puts dies, or whose needles a prober puts on them.
+others, two matrices, sources over matrices of others, a station of another maker, one channel on two needles, a pulse
+that is a list of levels, a source that the host times, a pulse source beside the source that reads, an object of
+PyMeasure, where that is installed, and boards, in whose socket a person puts dies, or whose needles a prober puts on
+them.
 Instruments that are driven by calls of their makers' libraries have no messages to which anything could happen.
 """
 
@@ -194,6 +195,15 @@ def _over_cards():
     return FaultBench(keys, (2, 2), dies=1, write=WRITE, network=False)
 
 
+def _velox():
+    """Return a source on two needles of a station by Velox, over its message server."""
+    bench = _on_two_needles("keithley2600b", "smua", 1e-3, model="2601B")
+    instruments = bench.keys["instruments"]
+    prober = {"driver": "velox_server", "resource": "prober", "overtravel_ceiling": "50 um"}
+    keys = bench.keys | {"name": "velox", "instruments": instruments | {"prober": prober}}
+    return FaultBench(keys, bench.shape, dies=2, write=bench.write, limits=bench.limits, network=False)
+
+
 def _inside():
     """Return the bench over a matrix with sources that write cells by themselves, and move its relays by TSP-Link."""
     nodes = {"smu1": 1, "smu2": 2, "matrix": 3}
@@ -225,6 +235,7 @@ BENCHES = {
     "two matrices": _two_matrices(),
     "2450 and B2200": _apart(),
     "7001": _over_cards(),
+    "velox": _velox(),
     "two needles": _on_two_needles("keithley2600b", "smua", 1e-3, model="2601B"),
     "2400": _on_two_needles("keithley2400", "out", 10e-3),
     "pulse source": _pulsed(),

@@ -126,6 +126,9 @@ def bench_of(family, rng):
             return {"smu": M9615A, "matrix": matrix}, PXI_MATRIX, ("smu", "matrix")
         case "mpi_sentio":
             return {"smu": SMU, "prober": PROBER}, {"pads": TWO_NEEDLES, **PAIR}, ("prober",)
+        case "velox":
+            prober = PROBER | {"driver": rng.choice(["velox", "velox_server"])}
+            return {"smu": SMU, "prober": prober}, {"pads": TWO_NEEDLES, **PAIR}, ("prober",)
         case "generic":
             source = SOURCE | {"stands": rng.random() < 0.5}
             others = {"matrix": "generic_matrix", "prober": "generic_prober"}
@@ -136,7 +139,7 @@ def bench_of(family, rng):
 
 FAMILIES = (
     "keithley2600b", "keithley2400", "keithley2450", "keysight81160a", "keithley707b", "keithley7001", "keysightb2200",
-    "mpi_sentio", "keysightm9615a", "generic", *dirty_board.BENCHES,
+    "mpi_sentio", "velox", "keysightm9615a", "generic", *dirty_board.BENCHES,
     *(library for library in ADAPTED if find_spec(library)),
 )  # fmt: skip
 """By driver; `keysightm9615a` has an NI switch module beside it, and generic are instruments of all kinds. The last are
@@ -154,14 +157,15 @@ CAUSES = {
     r"site_heights|separation_gap": "separation gap|overtravel is set",
     r"overtravel": "overtravel is set",
     r"compensat": "may be compensation",
-    r"^front_door_open$": "front door is open",
+    r"^front_door_open$": "[Ff]ront door is open",
+    r"^heights$": "contact height is not set|separation gap|overtravel is set",
     r"vacuum": "vacuum has failed",
     r"^modules$": "and the wiring uses",
     r"^cards$": "has no card|which lacks|card of no hardware",
     r"^channel\.setforbidden$": "forbidden to close",
     r"^scan\.background$": "a scan is running there",
     r"^channel\.setlabel$": "labels of channels are those of others",
-    r"^home$": "home position is not set",
+    r"^home$": "[Hh]ome position is not set",
     r"^ch\d\.1150403$": "is on at",
     r"^module$": "answers, and the driver is for an",
     **dirty_board.CAUSES,

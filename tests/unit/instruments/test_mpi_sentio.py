@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from instruments.chuck_prober import EndOfRoute, NeedlesDown
 from instruments.mpi_sentio import MpiSentio, SentioOptions
-from instruments.sentio_reply import ERRORS, EndOfRoute, NeedlesDown, parse_reply
+from instruments.sentio_reply import ERRORS, parse_reply
 from instruments.stepping import ChuckPlace, misled
 from instruments.transcript import TranscriptReplay
 from labctl.core.errors import ContactError, InstrumentError

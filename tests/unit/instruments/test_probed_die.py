@@ -16,6 +16,7 @@ from instruments import probed_die, routing
 from instruments.assignment import OPEN, Reach
 from instruments.bench import Bench
 from instruments.bench_state import Contact, IllegalTransition, State
+from instruments.chuck_prober import NeedlesDown
 from instruments.contact import Needles, check_contact, check_first_contact, check_time
 from instruments.drivers import visa
 from instruments.emergency import make_safe
@@ -24,7 +25,6 @@ from instruments.keithley2600b import DRIVER, Keithley2600B
 from instruments.keithley2600b_script import COUNTED_STEPS
 from instruments.open_bench import open_bench, planned_die
 from instruments.reading_math import subtract_leads
-from instruments.sentio_reply import NeedlesDown
 from instruments.step_sequence import ChannelStep
 from instruments.touches import lift, touch_down
 from instruments.transport import BytesTransport

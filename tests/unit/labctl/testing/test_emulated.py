@@ -37,6 +37,8 @@ OPTIONS = {
         {"device": "PXI1Slot5", "crosspoints": (("r0", "c0"), ("r0", "c11"), ("r3", "c2")), "absent": "r9/c0"}
     ],
     "mpi_sentio": [{"overtravel_ceiling": 50e-6}],
+    "velox": [{"overtravel_ceiling": 50e-6}],
+    "velox_server": [{"overtravel_ceiling": 50e-6}],
     "generic_prober": [{}],
 }
 CASES = [(name, options) for name, cases in OPTIONS.items() for options in cases]
