@@ -20,6 +20,7 @@ from pydantic import AfterValidator, Field
 
 from instruments.host_timed import restored
 from instruments.keithley2450_models import LONGEST_PULSE, MODELS, SHORTEST_PULSE
+from instruments.keithley2450_off import switched_off
 from instruments.scpi import Refused, number
 from instruments.scpi_source import CHANNEL, STEP_MESSAGES, ScpiSource, Setting, plain, word
 from instruments.transport import CHECK, MAINS, unexpected
@@ -42,7 +43,6 @@ OVERHEAD: Second = 1e-3
 SLACK: Second = 1.0
 """Added to the time that a reading takes, before it is late."""
 OFF_MODE = {OffState.NORMAL: "NORM", OffState.ZERO: "ZERO", OffState.HIGH_Z: "HIMP"}
-LANGUAGES = ("SCPI", "TSP", "SCPI2400")
 
 NEUTRAL: tuple[Setting, ...] = (
     word(":FORM:DATA", "ASC"),
@@ -73,8 +73,6 @@ _LIMITED, _ON = 32, 128
 """Bits of the source status of a reading."""
 _READ = ':READ? "defbuffer1",SOUR,READ,SOURSTAT'
 _STATE = (":OUTP?", ":SOUR:VOLT?", ":SOUR:VOLT:ILIM?", ":SOUR:FUNC?", ":SOUR:CURR?", ":SOUR:CURR:VLIM?")
-_TSP_OFF = ("smu.source.level=0", "smu.source.output=0")
-_TSP_STATE = "print(smu.source.output,smu.source.level)"
 
 
 class Keithley2450Options(Model):
@@ -119,7 +117,8 @@ class Keithley2450(ScpiSource):
         if language != "SCPI":
             raise BenchError(
                 f"{self.name}: its command set is {language[:40]}, expected SCPI: set it under MENU, System, Settings, "
-                "Command Set, and restart it; nothing was changed, and '*LANG?' was all that was asked"
+                "Command Set, and restart it; nothing was changed, and '*LANG?' was all that was asked. One in TSP has "
+                "the driver keithley2450_tsp"
             )
         identity = self._scpi.identity(self._options.model)
         reply = self._scpi.ask([":SYST:LFR?"])[0]
@@ -266,15 +265,9 @@ class Keithley2450(ScpiSource):
         Raises:
             InstrumentError: it cannot be reached, does not answer, or is not verified off.
         """
-        lines = "\n".join([":ABOR", "abort", *self.off_commands, *_TSP_OFF])
-        transport = self._scpi.transport
-        language = transport.cut_in(lines, "*LANG?", lambda line: line.strip().upper() in LANGUAGES)[-1].strip().upper()
-        if language == "TSP":
-            output, _, level = transport.query(_TSP_STATE).strip().partition("\t")
-            off = {"smu.OFF": "0", "0": "0"}.get(output.strip(), "1")
-            self._refuse_unless_off(off, level, "0")
-        else:
-            self._refuse_unless_off(*self._scpi.ask((":OUTP?", ":SOUR:VOLT?", ":SOUR:CURR?")))
+        language, *replies = switched_off(self._scpi.transport, self.off_commands)
+        self._refuse_unless_off(*replies)
+        if language != "TSP":
             with contextlib.suppress(LabError):
                 self._scpi.errors()  # of the other command set
         return {}

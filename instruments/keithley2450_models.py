@@ -10,6 +10,8 @@ from labctl.core.units import Ampere, Second, Volt
 
 SHORTEST_PULSE: Second = 10e-3
 """[?] Of one reading between two levels: what comes on top of its integration is taken for 1 ms, and not known."""
+SHORTEST_TSP_PULSE: Second = 2e-3
+"""[?] Of two levels and a wait in a script: public notes have 1.2 ms without a reading."""
 LONGEST_PULSE: Second = 10.0
 """That is left to the instrument: while it lasts, a link without a device clear cannot end it."""
 

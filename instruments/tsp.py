@@ -24,19 +24,41 @@ MOST_ERRORS = 32
 LONGEST_CHUNK = 1000
 """Characters; longer messages go as a script of several lines. [?] No limit is documented for the raw socket."""
 
-QUIET = "localnode.prompts=0 localnode.showerrors=0"
-"""Ends lines that an instrument sends unasked."""
 
-COUNTED = "mtj_e=errorqueue.count "
-"""Begins what is sent, and counts the entries that are not of it; in the same line, so that it costs no message."""
+@dataclass(frozen=True)
+class Queue:
+    """In which words an instrument keeps its errors.
 
-_COUNT = "print(errorqueue.count)"
+    Args:
+        count: expression for the entries of its queue.
+        following: expression for the next entry: its code, text and severity, with all digits whatever number format is
+            set.
+        clear: statement that empties it.
+        unasked: attributes that have it send lines unasked unless they are 0.
+    """
+
+    count: str = "errorqueue.count"
+    following: str = r'string.format("%d\t%s\t%d",errorqueue.next())'
+    clear: str = "errorqueue.clear()"
+    unasked: tuple[str, str] = ("localnode.prompts", "localnode.showerrors")
+
+    @property
+    def counted(self) -> str:
+        """Begins what is sent, and counts the entries that are not of it; in the same line: it costs no message."""
+        return f"mtj_e={self.count} "
+
+    @property
+    def quiet(self) -> str:
+        """Ends lines that the instrument sends unasked."""
+        return " ".join(f"{name}=0" for name in self.unasked)
+
+
+ERROR_QUEUE = Queue()
+COUNTED = ERROR_QUEUE.counted
+"""What begins a message to an instrument with an error queue."""
 
 _COUNT_BEFORE = "print(mtj_e or 0) mtj_e=nil"
 """Asks for that count, once: what is not understood at all counts nothing, and every entry is its own then."""
-
-_NEXT_ERROR = r'print(string.format("%d\t%s\t%d",errorqueue.next()))'
-"""Asks for an entry of the error queue, with all digits of its code whatever number format is set."""
 
 PROMPT = re.compile(r"^(?:TSP[>?]|>>>>)")
 
@@ -142,10 +164,13 @@ class Tsp:
     Args:
         transport: to the instrument.
         name: of the instrument in the bench file, for messages.
+        queue: its words for errors; those of an error queue if left out.
     """
 
-    def __init__(self, transport: Transport, name: str) -> None:
-        self.transport, self.name = transport, name
+    def __init__(self, transport: Transport, name: str, queue: Queue | None = None) -> None:
+        queue = queue or ERROR_QUEUE
+        self.transport, self.name, self._queue = transport, name, queue
+        self._count, self._following = f"print({queue.count})", f"print({queue.following})"
         self._warned: dict[str, bool] = {}  # by the text, whether it was told
         self._marks = 0
 
@@ -160,7 +185,9 @@ class Tsp:
         return self._marks
 
     def cut_in(self, lines: Sequence[str], values: str) -> list[str]:
-        """Abort, send `lines` as the first bytes of a fresh connection, then `QUIET`; return the printed `values`.
+        """Abort, send `lines` as the first bytes of a fresh connection; return the printed `values`.
+
+        Lines that come unasked end behind them.
 
         Args:
             values: Lua expressions; none may print a tab.
@@ -170,7 +197,9 @@ class Tsp:
         """
         mark = f"safe-{self._mark()}"
         ask = f'print("{mark}",{values})'
-        reply = self.transport.cut_in("\n".join(["abort", *lines, QUIET]), ask, lambda line: line.startswith(mark))
+        reply = self.transport.cut_in(
+            "\n".join(["abort", *lines, self._queue.quiet]), ask, lambda line: line.startswith(mark)
+        )
         return reply[-1].strip().split("\t")[1:]
 
     def identity(self, expected: Sequence[str]) -> Identity:
@@ -196,9 +225,9 @@ class Tsp:
     def _refuse_chatter(self) -> None:
         """Raise BenchError if the instrument sends prompts or error messages unasked, behind which replies are lost."""
         mark = f"unasked-{self._mark()}"
-        ask = f'print("{mark}",string.format("%d,%d",localnode.prompts,localnode.showerrors))'
+        names = self._queue.unasked
+        ask = f'print("{mark}",string.format("%d,%d",{",".join(names)}))'
         line = self.transport.converse(ask, lambda line: mark in line)[-1]
-        names = ("localnode.prompts", "localnode.showerrors")
         values = zip(names, self.parsed(line.partition("\t")[2], ask, len(names)), strict=True)
         on = " and ".join(f"{name} is {value:.0f}" for name, value in values if value)
         if on:
@@ -228,16 +257,16 @@ class Tsp:
 
     def set(self, text: str, *, wait: Wait = Wait.SETTING) -> None:
         """Send a setting and read the error queue; Refused, with the instrument's message, if it was not accepted."""
-        waiting = self.transport.query(f"{COUNTED}{text}\n{_COUNT}", wait=wait)
+        waiting = self.transport.query(f"{self._queue.counted}{text}\n{self._count}", wait=wait)
         if reason := self.failure(waiting):
             raise Refused(f"{self.name} refused '{brief(text)}': {reason}; {CHECK}")
 
     def failure(self, waiting: str) -> str:
-        """Return what is wrong if the error queue counts `waiting` entries behind a command that began with `COUNTED`.
+        """Return what is wrong if the error queue counts `waiting` entries behind a command that counted before.
 
         Errors that stood there before the command are told as warnings; "" if no other is an error.
         """
-        if self.parsed(waiting, _COUNT) == [0.0]:
+        if self.parsed(waiting, self._count) == [0.0]:
             return ""
         before = self.parsed(self.transport.query(_COUNT_BEFORE), _COUNT_BEFORE)[0]
         entries = self._entries()
@@ -271,19 +300,19 @@ class Tsp:
         """Read the error queue empty and return what was in it; an entry that tells no severity is an error."""
         entries: list[QueuedError] = []
         for _ in range(MOST_ERRORS):
-            fields = self.transport.query(_NEXT_ERROR).split("\t")
-            code = self.parsed(fields[0], _NEXT_ERROR)[0]
+            fields = self.transport.query(self._following).split("\t")
+            code = self.parsed(fields[0], self._following)[0]
             if not math.isfinite(code):
-                raise unexpected(self.name, _NEXT_ERROR, fields[0], "the number of an error")
+                raise unexpected(self.name, self._following, fields[0], "the number of an error")
             code = int(code)
             if code == 0:
                 return entries
-            severity = self.parsed(fields[2], _NEXT_ERROR)[0] if len(fields) > 2 else RECOVERABLE
+            severity = self.parsed(fields[2], self._following)[0] if len(fields) > 2 else RECOVERABLE
             entry = QueuedError(code, fields[1].strip() if len(fields) > 1 else "", severity)
             if entry.warns:
                 self._warned.setdefault(str(entry), False)
             entries.append(entry)
-        self.transport.query("errorqueue.clear()\nprint(errorqueue.count)")
+        self.transport.query(f"{self._queue.clear}\n{self._count}")
         return [*entries, QueuedError(0, "and more", RECOVERABLE)]
 
     def script(self, lines: Sequence[str], *, wait: Wait = Wait.SETTING, extra: Second = 0.0) -> list[str]:
@@ -299,11 +328,11 @@ class Tsp:
         """
         mark = self.next_mark
         self._mark()
-        start = f'{COUNTED}mtj_r={{"{mark}"}}'
+        start = f'{self._queue.counted}mtj_r={{"{mark}"}}'
         body = " ".join([start, *lines])
         if len(body) > LONGEST_CHUNK:
             body = "\n".join(["loadandrunscript", *_packed([start, *lines]), "endscript"])
-        ask = 'print(errorqueue.count,table.concat(mtj_r or {},";"))'
+        ask = f'print({self._queue.count},table.concat(mtj_r or {{}},";"))'
         waiting, _, results = self.transport.query(f"{body}\n{ask}", wait=wait, extra=extra).partition("\t")
         if reason := self.failure(waiting):
             raise Refused(f"{self.name}: a script failed: {reason}; {CHECK}")

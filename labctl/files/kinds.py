@@ -36,7 +36,8 @@ KINDS = (
     ),
     _kind(
         "a bench file",
-        "instruments wiring outputs settling reads contact timing body version ledger twin programming exchange prober",
+        "instruments wiring outputs settling reads contact timing body version ledger twin programming joined exchange "
+        "prober",
         "name limits",
     ),
     _kind("a die file", "geometry junction polarity simulation", "name"),

@@ -98,7 +98,7 @@ def session(labctl, tmp_path):
 
 
 def test_a_driver_that_asks_otherwise_fails_it(session, tmp_path, monkeypatch):
-    monkeypatch.setattr(tsp, "_NEXT_ERROR", "print(errorqueue.next())")
+    monkeypatch.setattr(tsp, "ERROR_QUEUE", tsp.Queue(following="errorqueue.next()"))
     with pytest.raises(TranscriptError, match=r"smu: expected .*got 'print\(errorqueue.next\(\)\)'"):
         session.test_the_drivers_of_today_send_what_was_recorded(tmp_path)
 

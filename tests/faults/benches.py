@@ -204,14 +204,19 @@ def _velox():
     return FaultBench(keys, bench.shape, dies=2, write=bench.write, limits=bench.limits, network=False)
 
 
-def _inside():
-    """Return the bench over a matrix with sources that write cells by themselves, and move its relays by TSP-Link."""
+def _inside(*, joined=False):
+    """Return the bench over a matrix with sources that write cells by themselves, and move its relays by TSP-Link.
+
+    Args:
+        joined: one of them drives the channels of both.
+    """
     nodes = {"smu1": 1, "smu2": 2, "matrix": 3}
     instruments = {
         name: entry | ({"tsplink": nodes[name]} if name in nodes else {})
         for name, entry in BENCH["instruments"].items()
     }
-    keys = BENCH | {"name": "in instrument", "instruments": instruments, "programming": "instrument"}
+    name = "joined" if joined else "in instrument"
+    keys = BENCH | {"name": name, "instruments": instruments, "programming": "instrument", "joined": joined}
     # a script that is lost counts as every rung for each of its cells: budgets hold some ladders
     return FaultBench(keys, write=WRITE | {"budget": 16})
 
@@ -231,6 +236,7 @@ def _standing():
 BENCHES = {
     "matrix": FaultBench(BENCH),
     "in instrument": _inside(),
+    "joined": _inside(joined=True),
     "standing": _standing(),
     "two matrices": _two_matrices(),
     "2450 and B2200": _apart(),
@@ -240,6 +246,7 @@ BENCHES = {
     "2400": _on_two_needles("keithley2400", "out", 10e-3),
     "pulse source": _pulsed(),
     "host timed": _on_two_needles("keithley2450", "out", 10e-3),
+    "2450 in TSP": _on_two_needles("keithley2450_tsp", "out", 10e-3),
     **({"adapted": _adapted()} if find_spec("pymeasure") else {}),
     "board": BOARD,
     "board on needles": ON_NEEDLES,

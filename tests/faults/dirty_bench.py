@@ -31,6 +31,7 @@ from sim_backend.description import DieDescription
 from sim_backend.emulators.generic_source import GenericSource
 from sim_backend.emulators.k2400 import K2400
 from sim_backend.emulators.k2450 import K2450
+from sim_backend.emulators.k2450_tsp import K2450Tsp
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.k2600_smu import ON
 from sim_backend.emulators.k81160 import K81160
@@ -101,7 +102,7 @@ def bench_of(family, rng):
             model = rng.choice(list(MODELS))
             pads = TWO_NEEDLES if len(MODELS[model].channels) == 2 else ONE_CHANNEL
             return {"smu": SMU | {"model": model}}, {"pads": pads, **PAIR}, ("smu",)
-        case "keithley2400" | "keithley2450":
+        case "keithley2400" | "keithley2450" | "keithley2450_tsp":
             models = MODELS_2400 if family == "keithley2400" else MODELS_2450
             options = {"model": rng.choice(list(models)), "terminals": rng.choice(["front", "rear"])}
             return {"smu": {"driver": family, "resource": "1"} | options}, {"pads": ONLY_CHANNEL, **PAIR}, ("smu",)
@@ -138,7 +139,8 @@ def bench_of(family, rng):
 
 
 FAMILIES = (
-    "keithley2600b", "keithley2400", "keithley2450", "keysight81160a", "keithley707b", "keithley7001", "keysightb2200",
+    "keithley2600b", "keithley2400", "keithley2450", "keithley2450_tsp",
+    "keysight81160a", "keithley707b", "keithley7001", "keysightb2200",
     "mpi_sentio", "velox", "keysightm9615a", "generic", *dirty_board.BENCHES,
     *(library for library in ADAPTED if find_spec(library)),
 )  # fmt: skip
@@ -150,7 +152,7 @@ CAUSES = {
     r"\.source\.func$": "forcing a current",
     r"^loadscript$": "is being loaded there",
     r"^busy$": "did not answer",
-    r"prompts|showerrors": r"localnode\.(prompts|showerrors) is 1",
+    r"prompts|showerrors|showevents": r"localnode\.(prompts|showerrors|showevents) is 1",
     r"^\*LANG$": "command set is",
     r"^\*IDN\?$": "answers, and the bench file says",
     r"clear_contact": "contact height is not set",
@@ -290,7 +292,7 @@ class Start:
                 for channel, smu in instrument.smus.items():
                     if smu.set.output == ON or smu.set.levelv or smu.set.leveli:
                         yield f"{name}.{channel} is {smu.set.output} at {smu.set.levelv} V, {smu.set.leveli} A"
-            if isinstance(instrument, K2400 | K2450):
+            if isinstance(instrument, K2400 | K2450 | K2450Tsp):
                 smu = instrument.smu
                 if smu.output or smu.set.level_v or smu.set.level_i:
                     yield f"{name} is {smu.output} at {smu.set.level_v} V, {smu.set.level_i} A"

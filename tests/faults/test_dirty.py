@@ -6,8 +6,9 @@ import pytest
 from faults import dirty as script
 from faults.dirty_bench import FAMILIES, Start, carry_out
 
-from instruments import keithley2400, keithley2450, keithley2600b
+from instruments import keithley2400, keithley2450, keithley2450_script, keithley2600b
 from instruments.keithley707b import Keithley707B
+from instruments.keithley2450_tsp import Keithley2450Tsp
 from instruments.keithley2600b import Keithley2600B
 from instruments.keithley7001 import Keithley7001
 from instruments.keysightb2200 import KeysightB2200
@@ -66,10 +67,18 @@ def forgetful(scpi, text, **more):
         SET(scpi, ";".join(parts), **more)
 
 
+def unset(smu, channel, range_v, setup):
+    """Define the functions of scripts, and set nothing but the range of the source."""
+    for text in (*keithley2450_script.FUNCTIONS, f"smu.source.range={range_v} smu.measure.range=1e-6"):
+        smu._tsp.set(text)
+
+
 SET = Scpi.set
 FILTER = {"smu.[:SENSe[1]]:AVERage[:STATe]": ":SENS:AVER 1"}
 OHMS = {"smu.[:SENSe[1]]:CURRent[:DC]:UNIT": ":SENS:CURR:UNIT OHM"}
 FILTER_2450 = {"smu.[:SENSe[1]]:CURRent[:DC]:AVERage[:STATe]": ":SENS:CURR:AVER 1"}
+FILTER_TSP = {"smu.smu.measure.filter.enable": "smu.measure.filter.enable=smu.ON"}
+LEVEL_TSP = {"smu.smu.source.output": "smu.source.level=0.3 smu.source.output=smu.ON"}
 UNZEROED = {"smu.:SYSTem:AZERo[:STATe]": ":SYST:AZER 0"}
 LEVEL = {"smu.:OUTPut[1][:STATe]": ":SOUR:VOLT 0.3;:OUTP 1"}
 REL = {
@@ -101,6 +110,8 @@ OTHER_DIE = {"prober.map:step_die": "map:step_die 1, 0"}
         ("keithley2450", OHMS, Scpi, "set", forgetful, "name of the cause"),
         ("keithley2450", FILTER_2450, Scpi, "set", forgetful, "a read takes"),
         ("keithley2450", LEVEL, keithley2450.Keithley2450, "emergency_off", lambda self: {}, "off: smu"),
+        ("keithley2450_tsp", FILTER_TSP, Keithley2450Tsp, "set_up", unset, "a read takes"),
+        ("keithley2450_tsp", LEVEL_TSP, Keithley2450Tsp, "emergency_off", lambda self: {}, "off: smu"),
         ("keithley707b", ONE_BY_ONE, Keithley707B, "_settle_moves", lambda self: None, "a read takes"),
         ("keithley707b", DELAYED, Keithley707B, "_settle_moves", lambda self: None, "a read takes"),
         ("keithley707b", LABEL, Keithley707B, "unusable", lambda self, names: [], "name of the cause"),

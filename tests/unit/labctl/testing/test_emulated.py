@@ -25,6 +25,7 @@ CARDS = {"crosspoints": (("row1", "1-01"), ("row1", "1-10"), ("row4", "2-03")), 
 OPTIONS = {
     "keithley2400": [{}, {"model": "2401", "terminals": "rear"}, {"model": "2410"}, {"model": "2440"}],
     "keithley2450": [{}, {"model": "2460"}, {"model": "2461", "terminals": "rear"}],
+    "keithley2450_tsp": [{}, {"model": "2460"}, {"model": "2461", "terminals": "rear"}],
     "keithley2600b": [{}, {"model": "2601B"}, {"model": "2636B"}],
     "generic_source": [GENERIC, {**GENERIC, "stands": False}],
     "keysight81160a": [{}, {"outputs": 1}],
