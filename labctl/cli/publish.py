@@ -9,7 +9,7 @@ import typer
 
 from labctl.cli.options import RunFolder
 from labctl.core.errors import BenchError
-from labctl.core.names import new_path
+from labctl.core.names import new_folder_of
 from labctl.terminal.progress import console, counted
 
 
@@ -57,7 +57,8 @@ def publish(
     except ValueError:
         raise BenchError(f"--date {day}: expected a day such as 2026-12-01") from None
     try:
-        files = write(run, new_path(out), licence or said.licence, said, published)
+        new_folder_of(out)
+        files = write(run, out, licence or said.licence, said, published)
     except FileExistsError as error:
         raise BenchError(str(error)) from error
     except OSError as error:

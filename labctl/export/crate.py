@@ -68,7 +68,6 @@ def publish(run: Path, target: Path, licence: str, about: About, published: str)
         raise BenchError(f"no die of {run} is sealed; expected a run with data to publish")
     private = Private(run, meta)
     private.refuse(" ".join([licence, about.model_dump_json()]).replace("https://", ""), "what is said of the bundle")
-    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
         folder = Path(name) / "bundle"
         _fill(folder, run, state, meta, licence, about, published, private)

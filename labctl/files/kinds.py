@@ -31,8 +31,8 @@ def _kind(name: str, own: str, shared: str) -> Kind:
 KINDS = (
     _kind(
         "a campaign file",
-        "stages wafer accept bins notify title temperature operator",
-        "name seed dies limits batch fiducials",
+        "stages wafer accept bins notify temperature operator",
+        "name title seed dies limits batch fiducials",
     ),
     _kind(
         "a bench file",
@@ -47,6 +47,11 @@ KINDS = (
         "sizes votes levels activation scale epochs rate maps judged_on judged_maps validation method data preprocess "
         "networks candidates survey",
         "seed dies batch",
+    ),
+    _kind(
+        "a file about a run to publish",
+        "licence description authors keywords genealogy probe_card ambient notes",
+        "title",
     ),
 )
 

@@ -196,6 +196,7 @@ def test_an_input_with_a_path_is_left_out_and_said(run: Path, tmp_path: Path) ->
 
 def test_what_cannot_be_published_is_refused_and_nothing_is_left(run: Path, tmp_path: Path) -> None:
     target, about = tmp_path / "out" / "bundle", About()
+    target.parent.mkdir()
     with pytest.raises(BenchError, match="no licence is given; expected --licence"):
         publish(run, target, "", about, "2026-12-01")
     with pytest.raises(BenchError, match="what is said of the bundle has the address of a webhook in it"):

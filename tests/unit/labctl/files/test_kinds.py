@@ -4,6 +4,7 @@ import pytest
 
 from instruments.bench import Bench
 from instruments.board_bench import BoardBench
+from labctl.config.about import About
 from labctl.config.wafer_file import WaferFile
 from labctl.core.errors import BenchError
 from labctl.files import read
@@ -19,6 +20,7 @@ MODELS = {
     "a die file": (DieDescription,),
     "a wafer file": (WaferFile,),
     "a training file": (Training,),
+    "a file about a run to publish": (About,),
 }
 FILES = {
     "a campaign file": "survey-wafer.yaml",

@@ -18,6 +18,7 @@ from labctl.core.errors import BenchError, StorageError
 from labctl.core.events import Pruned, Resumed, RunEnded
 from labctl.core.exit_codes import ExitCode, Status
 from labctl.export.csv import write_csv
+from labctl.files import digest
 from labctl.fleet.rows import rows_of
 from labctl.report.html import write_report
 from labctl.report.run_folder import is_reported, read_run, worked
@@ -28,9 +29,11 @@ from labctl.storage.pruning import plan_pruning, prune
 from labctl.storage.repair import repair
 from labctl.storage.results import open_run
 from labctl.storage.run_log import Runlog, read_state
-from labctl.storage.stress_ledger import StressLedger
+from labctl.storage.stress_ledger import VARIABLE, StressLedger
 from labctl.storage.verification import Mend, verify_run
-from tests.small_run import write_run
+from tests.small_run import INPUT, write_run
+
+EXAMPLES = Path(__file__).parents[4] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +226,20 @@ def test_pulses_of_real_dies_are_in_the_ledger_before_their_journals_go(tmp_path
         pytest.raises(StorageError, match="was pruned; what its journals held of stress was entered"),
     ):
         ledger.account_run(run)
+
+
+def test_the_ledger_is_the_one_that_the_bench_file_of_the_run_names(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    files = {"00-small.yaml": {"path": "small.yaml", "sha256": digest(INPUT)}}
+    bench = EXAMPLES / "bench-two-arrays.yaml"
+    files["01-bench.yaml"] = {"path": str(tmp_path / "lab" / "bench.yaml"), "sha256": digest(bench.read_bytes())}
+    run = write_run(tmp_path / "run", real=True, cwd="/", files=files, roles={"bench": "01-bench.yaml"})
+    shutil.copy(bench, run / "files" / "01-bench.yaml")
+    with pytest.raises(BenchError, match=r"found no ledger at .*lab.stress\.db"):
+        ledger_of(run, None)
+    (tmp_path / "lab").mkdir()
+    StressLedger.open(tmp_path / "lab" / "stress.db").close()
+    assert ledger_of(run, None) == tmp_path / "lab" / "stress.db"
 
 
 @pytest.mark.parametrize("name", ["dies/A.h5", "dies/A/journal.db", "files/00-small.yaml", "journal.db"])
