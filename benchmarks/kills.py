@@ -217,11 +217,11 @@ def kill_workers(campaign: Path, place: Path, kills: int, dice: random.Random, f
     run, done, lost, killed = place / "run", 0, 0, set[str]()
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", scheduler_port=0) as cluster:
         process = labctl("run", campaign, "--out", run, "--executor", f"dask={cluster.scheduler_address}", *few)
-        while process.poll() is None:
+        while process.poll() is None and done < kills:
             wait_for_work(run, process)
             time.sleep(0.02)
             active = {die.name: die.folder for die in read_state(run).dies.values() if die.state is State.RUNNING}
-            for name in active.keys() - killed if done < kills else ():
+            for name in active.keys() - killed:
                 # a row, not a time: on a machine with other work a die takes longer than it took alone, or ends before
                 folder, row = run / "dies" / active[name], dice.uniform(0.0, 0.5) * rows[name]
                 while process.poll() is None and committed(run).get(folder / "journal.db", 0) < row:
@@ -238,6 +238,7 @@ def kill_workers(campaign: Path, place: Path, kills: int, dice: random.Random, f
                     lost += sum(max(0, last - after[path]) for path, last in before.items())
                     print(f"kill {done} (die {name}): {lost} rows lost", flush=True)
                 break
+        process.wait()
     equal, dies = equal_to_the_bit(run, place / "alone")
     print(f"{done} kills of cluster workers: {lost} acknowledged rows lost; exit {process.returncode}; ", end="")
     print(f"{equal} of {dies} dies equal to the bit to those of a run left alone")
