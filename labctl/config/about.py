@@ -35,6 +35,7 @@ class About(Model):
     title: Line = Field(default="", description="of the bundle; that of the campaign if left out")
     description: str = Field(default="", max_length=10_000, description="what was measured, and why")
     authors: tuple[Author, ...] = Field(default=(), description="who made it")
+    publisher: Line = Field(default="", description="institution that publishes it")
     keywords: tuple[Line, ...] = Field(default=(), description="words to find it by")
     genealogy: tuple[Origin, ...] = Field(default=(), description="where the sample comes from, the oldest step first")
     probe_card: Line = Field(default="", description="maker, model and serial number, or how the needles were set")

@@ -53,7 +53,7 @@ def _structure(crate: Mapping[str, Any], graph: Mapping[str, Any]) -> Iterator[s
 
 def _files(files: Mapping[str, bytes], graph: Mapping[str, Any]) -> Iterator[str]:
     described = {name: one for name, one in graph.items() if "File" in _listed(one.get("@type"))}
-    parts = {one["@id"] for one in graph.get("./", {}).get("hasPart", ())}
+    parts = {one["@id"] for one in _listed(graph.get("./", {}).get("hasPart", []))}
     yield from (f"{name} is not described" for name in files.keys() - described.keys() - {NAME})
     yield from (f"{name} is described and is no part of the root" for name in described.keys() - parts)
     for name, one in described.items():

@@ -50,7 +50,7 @@ KINDS = (
     ),
     _kind(
         "a file about a run to publish",
-        "licence description authors keywords genealogy probe_card ambient notes",
+        "licence description authors publisher keywords genealogy probe_card ambient notes",
         "title",
     ),
 )

@@ -48,6 +48,7 @@ stages:
 ABOUT = {
     "licence": "CC-BY-4.0",
     "authors": [{"name": "Ana", "affiliation": "a lab", "orcid": "0000-0002-1825-0097"}],
+    "publisher": "a lab",
     "genealogy": [{"step": "stack sputtered", "when": date(2026, 3, 1), "by": "fab 3"}, {"step": "diced"}],
     "probe_card": "maker M, card 7",
     "ambient": "22 C, 40 % humidity",
@@ -87,7 +88,8 @@ def test_it_is_an_ro_crate_whose_files_are_all_there_with_their_digests(bundle: 
     assert root["license"] == {"@id": "https://spdx.org/licenses/CC-BY-4.0"}
     assert (root["name"], root["datePublished"]) == ("Two dies | of 4 x 3 cells", "2026-12-01")
     assert "No device was measured." in root["description"]
-    assert root["author"] == [{"@id": "https://orcid.org/0000-0002-1825-0097"}]
+    assert root["author"] == {"@id": "https://orcid.org/0000-0002-1825-0097"}
+    assert entities[root["publisher"]["@id"]]["name"] == "a lab" == entities["#organization-a-lab"]["name"]
     for part in root["hasPart"]:
         data = (bundle / part["@id"]).read_bytes()
         assert hashlib.sha256(data).hexdigest() == entities[part["@id"]]["sha256"]
@@ -95,11 +97,19 @@ def test_it_is_an_ro_crate_whose_files_are_all_there_with_their_digests(bundle: 
     assert [entities[f"#origin-{n}"]["name"] for n in (1, 2)] == ["stack sputtered", "diced"]
     action = entities["#run"]
     assert {"@id": "#probe-card"} in action["instrument"]
-    assert action["agent"] == root["author"][0]
+    assert action["agent"] == root["author"]
     conditions = [entities[one["@id"]] for one in action["additionalProperty"]]
     told = {one["name"]: one["value"] for one in conditions}
     assert (told["temperature of the dies"], told["ambient"]) == (300.0, "22 C, 40 % humidity")
     assert entities["#notes"]["text"] == ABOUT["notes"]
+
+
+def test_the_library_of_ro_crates_reads_it(bundle: Path) -> None:
+    library = pytest.importorskip("rocrate.rocrate", reason="needs rocrate")
+    crate = library.ROCrate(str(bundle))
+    assert crate.name == "Two dies | of 4 x 3 cells"
+    assert {one.id for one in crate.data_entities} == {name for name in contents(bundle) if name != NAME}
+    assert crate.get("#run")["agent"]["name"] == "Ana"
 
 
 def test_the_dictionary_has_unit_and_meaning_of_every_column(bundle: Path) -> None:
@@ -141,7 +151,8 @@ def test_scripts_draw_the_pictures_again_without_this_suite(bundle: Path, tmp_pa
     subprocess.run([sys.executable, "-I", "-c", program, *scripts], cwd=tmp_path, check=True, timeout=120)
     assert {path.name: path.read_bytes() for path in copy.glob("figures/*.png")} == pictures
     told = graph(bundle)
-    drawn = {p["@id"] for name, one in told.items() if name.startswith("#draw-") for p in one["result"]}
+    results = [one["result"] for name, one in told.items() if name.startswith("#draw-")]
+    drawn = {picture["@id"] for one in results for picture in (one if isinstance(one, list) else [one])}
     assert drawn == {f"figures/{name}" for name in pictures}
 
 
