@@ -22,6 +22,7 @@ from sim_backend.chip import ChipDie
 from sim_backend.die import SimDie
 from sim_backend.emulators.arc_two_channels import CHANNELS, CLUSTER, Channels, Switch, code, level
 from sim_backend.emulators.context import EmulatorContext
+from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.world import World
 
 CALLS = (
@@ -126,6 +127,21 @@ class FakeBoard:
         self.channels.load(own, own)
         self.channels.turn(np.array([channel]), rng.choice([Switch.LEVEL, Switch.PULSE]))
         return f"channel {channel} at {volts} V"
+
+    def leave_levels(self, rng: Random) -> str:
+        """Leave DACs at levels as another program may have, with no channel connected; return them in words."""
+        low, high = (np.array([round(rng.uniform(-1.0, 1.0), 3) for _ in range(CHANNELS)]) for _ in range(2))
+        self.channels.ground(np.arange(0))
+        self.channels.turn(np.arange(CHANNELS), Switch.OPEN)
+        self.channels.load(low, high)
+        return f"DACs at up to {max(abs(low).max(), abs(high).max())} V"
+
+    def leave_at_ground(self, rng: Random) -> str:
+        """Leave some channels at ground and all others open; return them in words."""
+        some = sorted(rng.sample(range(CHANNELS), rng.randrange(1, CHANNELS)))
+        self.channels.turn(np.arange(CHANNELS), Switch.OPEN)
+        self.channels.ground(np.array(some))
+        return f"channels {some} at ground"
 
 
 class FakeModule:
@@ -425,6 +441,11 @@ class FakeLibrary:
     def hot(self) -> str:
         """Return what is live at the lines, in words."""
         return self.board.channels.hot()
+
+    def leftovers(self) -> dict[str, Leave]:
+        """Return how each part of the board is left, as by another program that has ended."""
+        board = self.board
+        return {"channel": board.leave, "levels": board.leave_levels, "grounded": board.leave_at_ground}
 
 
 def emulate(name: str, options: Any, context: EmulatorContext) -> FakeLibrary:
