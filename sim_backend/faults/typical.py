@@ -21,7 +21,8 @@ class TypicalFault:
     """A kind of fault of a plausible night.
 
     Args:
-        at: kinds of instruments that it happens to, or one of SIMULATED and ANY for a fault of the die.
+        at: kinds of instruments that it happens to, some only beside a prober, or one of SIMULATED and ANY for a fault
+            of the die.
         rate: how many are expected in a night, however long it is; of a die that is made bad, or not touched, per die.
         why: where that comes from.
     """
@@ -47,7 +48,12 @@ TABLE: tuple[TypicalFault, ...] = (
     TypicalFault("one number 9.91e37", ("source",), 0.3, "a reading that overflows its range"),
     TypicalFault("relays stuck", ("matrix",), 0.3, "worn or dirty reed relays"),
     TypicalFault("output trips off", ("source",), 0.3, "interlock, OUTPUT key, heat, a dip of the mains"),
-    TypicalFault("needles lift", ("source",), 0.4, "a chuck that creeps, somebody at the table, a worn pad"),
+    TypicalFault(
+        "needles lift",
+        ("source", "board under a prober"),
+        0.4,
+        "a chuck that creeps, somebody at the table, a worn pad",
+    ),
     TypicalFault("power cycle, link lost", (*QUEUES, "board"), 0.1, "a loose plug, a dip of the mains"),
     TypicalFault("lease lost", ("board",), 0.2, "a computer that does something else for longer than the lease"),
     TypicalFault("made safe by another client", ("board",), 0.1, "'labctl off' at another terminal, for this board"),
@@ -75,7 +81,7 @@ def draw(dies: Mapping[str, int], instruments: Mapping[str, str] | None, seed: i
     names, alone = list(dies), instruments is None
     for typical in TABLE:
         dice = Random(f"typical {seed} {typical.kind}")
-        at = {name: kind for name, kind in (instruments or {}).items() if kind in typical.at}
+        at = _concerned(typical, instruments or {})
         if typical.per_die:
             hit = [name for name in names if dice.random() < typical.rate]
             if ANY in typical.at or alone:
@@ -87,6 +93,12 @@ def draw(dies: Mapping[str, int], instruments: Mapping[str, str] | None, seed: i
     return tuple(
         PlannedFault(k, f.kind, f.die, f.instrument, f.operation, f.after, f.seed) for k, f in enumerate(drawn, 1)
     )
+
+
+def _concerned(typical: TypicalFault, instruments: Mapping[str, str]) -> dict[str, str]:
+    """Return the kind of each instrument to which a kind of fault may happen, by name."""
+    beside = " under a prober" if "prober" in instruments.values() else ""
+    return {name: kind for name, kind in instruments.items() if {kind, kind + beside} & set(typical.at)}
 
 
 def _one(typical: TypicalFault, dies: Mapping[str, int], at: Mapping[str, str], dice: Random) -> PlannedFault:
