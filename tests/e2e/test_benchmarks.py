@@ -24,6 +24,7 @@ SMALL = {
     "noise.py": ["--small", "--json"],
     "off_wins.py": ["1"],
     "options.py": ["wine", "--small", "--json"],
+    "read_again.py": ["--small", "--json"],
     "repeat_survey.py": ["--small", "--json"],
     "soak.py": ["--nights", "1"],
     "switching_law.py": ["--small", "--json"],
