@@ -14,6 +14,7 @@ from labctl.core.figure import Better, Columns, Figure, Formula, Shown, Tables, 
 from labctl.core.picture import CellMap
 from labctl.core.units import BoolArray, FloatArray
 from protocols.die_information import LEVELS, Way
+from protocols.records import TRIAL
 
 # networks
 
@@ -195,7 +196,7 @@ def _switching(chosen: Callable[[Columns], BoolArray]) -> Formula:
 
     def formula(tables: Tables) -> float | None:
         attempt = tables["attempt"]
-        voltage = attempt["voltage"][attempt["verified"] & chosen(attempt)]
+        voltage = attempt["voltage"][attempt["verified"] & (attempt["round"] != TRIAL) & chosen(attempt)]
         return float(voltage.mean()) if voltage.size else None
 
     return formula

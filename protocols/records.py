@@ -32,6 +32,8 @@ from protocols.die_information import DieInformation
 Ratios = Annotated[FloatArray, Unit("")]
 SURVEY = -1
 """`solution` of attempts that belong to a survey."""
+TRIAL = -1
+"""Round of attempts that are trials of write error rates, and none to write their cells."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,7 +46,7 @@ class Attempt(Record):
     solution: IntArray
     """(a,), number of the solution in its file, -1 in a survey"""
     round: IntArray
-    """(a,), 0 programming, 1 and up: repair rounds; in a survey 1: cells that had not changed, judged by themselves"""
+    """(a,), -1 trials, 0 programming, 1 and up: repair rounds; in a survey 1: cells that had not changed, anew"""
     kernel: IntArray
     """(a,), kernel of the cell"""
     row: IntArray

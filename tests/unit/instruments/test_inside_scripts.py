@@ -17,7 +17,9 @@ from labctl.core.errors import BenchError, ContactError, InstrumentError, LabErr
 from labctl.core.operations import Attempts, Flag, Sense, WritePlan
 from labctl.station.twin import Twin
 from protocols.bias import Scheme, row_bias
+from protocols.cells import Cells
 from protocols.settings import WriteSettings
+from protocols.write_trials import WriteTrials
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 from sim_backend.emulators.link import Fault
@@ -573,3 +575,24 @@ def test_a_second_source_on_the_link_is_met_after_the_first_has_let_the_matrix_g
     assert asked[0].startswith("abort\n")
     one.die.sense(plan.verify)
     assert asked[1:] == ["released"]
+
+
+@pytest.mark.parametrize("voltage", [0.3, 0.8])
+def test_trials_of_a_cell_are_one_message_and_the_same_as_by_the_host(station, voltage):
+    trials = WriteTrials(trials=20, v_start=voltage, v_max=0.85, v_step=0.05, compliance=5e-3)
+    made = []
+    for changes in ({}, {"linked": False}, {"inside": False, "linked": False}):
+        one = station(**changes)
+        cell = Cells(np.array([0]), np.array([1]), np.array([2]))
+        plan = trials.loop_plan(one.die.geometry, cell, np.array([2.8e-4]), True, voltage)
+        one.die.program(plan.take(slice(0, 1)))
+        one.sent.clear()
+        made.append(one.die.program(plan))
+        if changes.get("inside", True):
+            assert len(one.sent) == 1
+        assert one.clean()
+    for other in made[1:]:
+        assert by_cell(made[0]) == by_cell(other)
+        assert np.array_equal(made[0].verified, other.verified)
+    assert made[0].verified[::2].all(), "set back each time"
+    assert made[0].verified[1::2].all() == (voltage > 0.5)

@@ -31,7 +31,7 @@ def attempt():
     voltage = np.array([0.4, 0.5, 0.6, 0.45])
     return {
         "kernel": np.array([0, 1, 1, 2]), "target": np.array([True, False, True, False]), "verified": verified,
-        "voltage": voltage,
+        "voltage": voltage, "round": np.zeros(4, np.int64),
     }  # fmt: skip
 
 
