@@ -9,10 +9,10 @@ the table of currents keeps the first `samples_kept` test samples, for which the
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import Die
@@ -64,6 +64,16 @@ class ChipInference(NetworkInputs, Procedure):
     ] = None
     write_verify: Annotated[WriteVerify, Field(description="how cells are written")] = WriteVerify()
     readout: Annotated[ChipReadout, Field(description="how layers are read and tuned")] = ChipReadout()
+
+    @model_validator(mode="after")
+    def _neurons_are_those_of_the_training(self) -> Self:
+        trained = self.solutions.activation
+        if trained and trained != self.readout.activation:
+            raise ValueError(
+                f"the neurons of {self.solutions.name} are {trained}, and those of the stage "
+                f"{self.readout.activation}; expected readout: {{activation: {trained}}}"
+            )
+        return self
 
     def rehearsal(self) -> tuple[Procedure, int]:
         """Return the stage with its first solution only, and how many there are."""

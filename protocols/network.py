@@ -59,10 +59,15 @@ class Network(NetworkInputs, Procedure):
 
     @field_validator("solutions")
     @classmethod
-    def _one_output_per_class(cls, solutions: Networks) -> Networks:
+    def _can_be_read_here(cls, solutions: Networks) -> Networks:
         if solutions[0].votes != 1:
             raise ValueError(
                 f"{solutions.name} has {solutions[0].votes} outputs per class; this stage expects one for each"
+            )
+        if solutions.activation not in ("", "tanh"):
+            raise ValueError(
+                f"the neurons of {solutions.name} are {solutions.activation}, and this stage has tanh; expected a "
+                "network of tanh, or the stage chip_inference"
             )
         return solutions
 
@@ -109,12 +114,13 @@ class Network(NetworkInputs, Procedure):
         ]
         attempts: list[Attempt] = []
         maps = self._maps(known, layers)
-        for solution in self.solutions:
+        for number, solution in enumerate(self.solutions):
+            trained = self.solutions.trained_scale[number]
             if self.remap is Remapping.SURVEY:
-                placed = remap(solution, np.ones(len(self.shapes)), maps, self.data.x_train)
+                placed = remap(solution, trained, maps, self.data.x_train)
                 yield placed.record()
                 solution = placed.solution
-            session = _Session(die, layers, solution, np.concatenate([self.data.x_train, self.data.x_test]))
+            session = _Session(die, layers, solution, np.concatenate([self.data.x_train, self.data.x_test]), trained)
             parts: list[Written] = []
             for phase, reader in zip(self.phases, readers, strict=True):
                 target = np.concatenate([solution.layers[k].devices.ravel() for k in phase])
@@ -127,7 +133,7 @@ class Network(NetworkInputs, Procedure):
                         yield item
                 session.programmed(phase)
             yield write_record(parts, self.write_verify, solution=solution.index)
-            yield from self._infer(solution, session, maps)
+            yield from self._infer(solution, session, maps, trained)
         yield from error_rates(attempts, known, self.write_verify)
 
     def _layer(self, known: CellKnowledge, k: int, cells: Cells) -> LayerReadout:
@@ -158,14 +164,18 @@ class Network(NetworkInputs, Procedure):
             for cells, layer in zip(self.cells, layers, strict=True)
         ]
 
-    def _infer(self, solution: Solution, session: "_Session", maps: list[LayerMap]) -> Iterator[Record]:
+    def _infer(
+        self, solution: Solution, session: "_Session", maps: list[LayerMap], trained: FloatArray
+    ) -> Iterator[Record]:
         data, grid = self.data, self.inference.grid
         n = len(data.x_train)
         biases = [layer.bias for layer in solution.layers]
         weights = [layer.weight for layer in solution.layers]
         one = np.ones(len(biases))
         scale = tune(session.measure, biases, session.z_first(n), grid, data.y_train)
-        float_scale = tune(lambda k, a: a @ weights[k], biases, data.x_train @ weights[0], grid, data.y_train)
+        float_scale = tune(
+            lambda k, a: a @ weights[k] / trained[k], biases, data.x_train @ weights[0] / trained[0], grid, data.y_train
+        )
         untuned, tuned = session.forward(one), session.forward(scale)
         figures: dict[str, Any] = {}
         predictions: dict[str, IntArray] = {}
@@ -185,7 +195,9 @@ class Network(NetworkInputs, Procedure):
                 ("train", data.x_train, data.y_train),
                 ("test", data.x_test, data.y_test),
             ):
-                figures[f"float_{tuning}_{name}"] = float((float_predictions(solution, x, scales) == y).mean())
+                figures[f"float_{tuning}_{name}"] = float(
+                    (float_predictions(solution, x, scales * trained) == y).mean()
+                )
         errors = [
             (current - ideal) / layer.unit
             for current, ideal, layer in zip(untuned.current, untuned.ideal, session.layers, strict=True)
@@ -205,11 +217,11 @@ class Network(NetworkInputs, Procedure):
         yield Prediction(solution=solution.index, **predictions)
         passes = {Way.UNTUNED: (untuned, one), Way.TUNED: (tuned, scale)}
         if self.calibrate:
-            calibrated = Calibrated(solution, data.x_train[: self.calibrate], one, lambda a: a)
+            calibrated = Calibrated(solution, data.x_train[: self.calibrate], trained, lambda a: a)
             passes[Way.CALIBRATED] = session.forward(one, calibrated), one
             yield calibrated.record()
         if self.subtract:
-            passes[Way.SUBTRACTED] = session.forward(one, subtraction(solution, maps, one)), one
+            passes[Way.SUBTRACTED] = session.forward(one, subtraction(solution, maps, trained)), one
         for way, (passed, scales) in passes.items():
             yield accuracy_record(
                 solution.index,
@@ -232,10 +244,17 @@ class Network(NetworkInputs, Procedure):
 
 
 class _Session:
-    """One solution on the die, layer by layer, with the readings kept of each programmed layer."""
+    """One solution on the die, layer by layer, with the readings kept of each programmed layer.
 
-    def __init__(self, die: Die, layers: list[LayerReadout], solution: Solution, x: FloatArray) -> None:
+    Args:
+        trained: (K,), network scale that each layer was trained with; normalised currents are divided by it.
+    """
+
+    def __init__(
+        self, die: Die, layers: list[LayerReadout], solution: Solution, x: FloatArray, trained: FloatArray
+    ) -> None:
         self.layers = layers
+        self._trained = trained
         self.flagged: IntArray = np.zeros(len(layers), np.int64)
         self._die, self._solution, self._x = die, solution, x
         self._response: dict[int, FloatArray] = {}
@@ -261,17 +280,21 @@ class _Session:
     def z_first(self, n: int) -> FloatArray:
         """Return the (n, n_out) normalised currents of the first layer for the first n samples."""
         assert self._first is not None
-        return self.layers[0].normalise(self._first[:n])
+        return self._normalise(0, self._first[:n])
 
     def measure(self, k: int, a: FloatArray) -> FloatArray:
         """Return the normalised currents (n, n_out) of layer k for inputs a (n, n_in)."""
-        return self.layers[k].normalise(self._currents(k, a))
+        return self._normalise(k, self._currents(k, a))
+
+    def _normalise(self, k: int, current: FloatArray) -> FloatArray:
+        normalised: FloatArray = self.layers[k].normalise(current) / self._trained[k]
+        return normalised
 
     def forward(self, scales: FloatArray, adjust: Adjust | None = None) -> _Outputs:
         """Pass all samples through the network; the currents of the first layer are measured only once.
 
         Args:
-            scales: (K,), network scales.
+            scales: (K,), network scales, beside those of the training.
             adjust: changes the normalised currents of each layer before its neurons get them.
         """
         assert self._first is not None
@@ -281,7 +304,7 @@ class _Session:
             current = self._first if k == 0 else self._currents(k, a)
             currents.append(current)
             ideals.append(layer.ideal(programmed.devices.astype(np.float64), a))
-            z = layer.normalise(current)
+            z = self._normalise(k, current)
             z = z if adjust is None else adjust(k, a, z)
             a = activate(z, scales[k], programmed.bias)
         return _Outputs(currents, ideals, z)

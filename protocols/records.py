@@ -301,7 +301,7 @@ class Inference(Record):
     solution: int
     """number of the solution in its file"""
     scale: Ratios
-    """(K,), network scale of each layer, tuned on the training samples"""
+    """(K,), network scale of each layer, over that of its training, tuned on the training samples"""
     accuracy_untuned_train: Ratio
     """right / all training samples at scale 1"""
     accuracy_untuned_test: Ratio
@@ -337,7 +337,7 @@ class Inference(Record):
     float_same_test: Ratio
     """accuracy in software at the scales tuned on the die, test samples"""
     float_scale: Ratios
-    """(K,), network scale of each layer, tuned in software"""
+    """(K,), network scale of each layer, over that of its training, tuned in software"""
     float_tuned_train: Ratio
     """accuracy in software at `float_scale`, training samples"""
     float_tuned_test: Ratio

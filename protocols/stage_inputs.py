@@ -38,6 +38,7 @@ class Networks(Input):
         dies: name of the die that each network is for; empty if they are for any.
         name: of the file, for messages.
         trained_with: what training knew of dies; none if the file does not say.
+        activation: of the hidden neurons: tanh or sign; "" if the file does not say.
 
     Raises:
         BenchError: no network, networks of several shapes, or an index twice.
@@ -49,6 +50,7 @@ class Networks(Input):
     dies: tuple[str, ...] = ()
     name: str = "solutions"
     trained_with: DieInformation = DieInformation.NONE
+    activation: str = ""
 
     def __post_init__(self) -> None:
         if not self.solutions:
@@ -86,7 +88,8 @@ class Networks(Input):
         """Return the networks at the positions `at`, in that order."""
         chosen = tuple(self.solutions[k] for k in at)
         dies = tuple(self.dies[k] for k in at) if self.dies else ()
-        return Networks(chosen, self.trained_scale[at], self.preprocess, dies, self.name, self.trained_with)
+        scale = self.trained_scale[at]
+        return Networks(chosen, scale, self.preprocess, dies, self.name, self.trained_with, self.activation)
 
     def for_die(self, name: str) -> Self:
         """Return the networks for the die `name`: all, or its own. BenchError if there are only those of others."""

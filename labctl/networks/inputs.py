@@ -25,7 +25,8 @@ def read_networks(path: str, files: InputFiles) -> Networks:
     """Return the networks in an npz file, with the settings of their training; BenchError if it has none."""
     trained = read_trained(path, files)
     networks = as_networks(trained.solutions)
-    return Networks(networks, trained.scale, trained.preprocess, trained.dies, path, trained.trained_with)
+    activation = str(trained.activation) if trained.says_activation else ""
+    return Networks(networks, trained.scale, trained.preprocess, trained.dies, path, trained.trained_with, activation)
 
 
 def read_dataset(text: str, files: InputFiles) -> Dataset:

@@ -35,7 +35,7 @@ class TrainedFile:
 
     Args:
         scale: (s, K), network scale that each layer was trained with.
-        activation: of the hidden neurons.
+        activation: of the hidden neurons, tanh if the file does not say; `says_activation` whether it does.
         data: name of the data set, "" if the file does not say.
         dies: name of the die that each solution is for; empty if they are for any.
         trained_with: what training knew of dies, by its method; none if the file does not say.
@@ -48,6 +48,7 @@ class TrainedFile:
     data: str
     dies: tuple[str, ...]
     trained_with: DieInformation = DieInformation.NONE
+    says_activation: bool = False
 
 
 def read_trained(path: str | Path, files: InputFiles = DISK) -> TrainedFile:
@@ -87,7 +88,7 @@ def read_trained(path: str | Path, files: InputFiles = DISK) -> TrainedFile:
     dies = tuple(str(name) for name in names.reshape(-1))
     if dies:
         trained_with = DieInformation.RETRAINING
-    return TrainedFile(networks, scale, preprocess, activation, data, dies, trained_with)
+    return TrainedFile(networks, scale, preprocess, activation, data, dies, trained_with, "activation" in settings)
 
 
 def surveys(run: str | Path, dies: Sequence[str] | None = None) -> list[DieSurvey]:

@@ -18,9 +18,11 @@ from labctl.core.operations import Operation, Pulse, Sense
 from labctl.core.record import History, Record, units_of
 from labctl.execution.nominal_die import NominalDie
 from labctl.station.stages import written
+from protocols.chip_inference import ChipInference
 from protocols.network import Network
 from protocols.records import (
     TABLES,
+    Accuracy,
     Attempt,
     Inference,
     KernelSurvey,
@@ -75,14 +77,18 @@ def of(records: list[Any], kind: type[Record]) -> list[Any]:
 
 def assert_float(network: Network, records: list[Any]) -> None:
     """Every prediction is the one of the network in software, untuned and at the tuned scales."""
-    for solution, inference, predicted in zip(
-        network.solutions, of(records, Inference), of(records, Prediction), strict=True
+    for solution, trained, inference, predicted in zip(
+        network.solutions,
+        network.solutions.trained_scale,
+        of(records, Inference),
+        of(records, Prediction),
+        strict=True,
     ):
         assert inference.solution == predicted.solution == solution.index
         np.testing.assert_array_equal(inference.scale, inference.float_scale)
         for tuning, scales in (("untuned", np.ones(len(solution.layers))), ("tuned", inference.scale)):
             for part, x in (("train", network.data.x_train), ("test", network.data.x_test)):
-                expected = float_predictions(solution, x, scales)
+                expected = float_predictions(solution, x, scales * trained)
                 np.testing.assert_array_equal(getattr(predicted, f"{tuning}_{part}"), expected)
 
 
@@ -104,6 +110,32 @@ def test_ideal_die_predicts_as_float_does(mode: str, placement: tuple[Placement,
             inference.interval_untuned_test[0] <= inference.accuracy_untuned_test <= inference.interval_untuned_test[1]
         )
         assert not inference.flagged.any()
+
+
+@pytest.mark.parametrize("mode", ["superposition", "parallel"])
+def test_the_scales_of_the_training_are_those_of_the_die(mode: str) -> None:
+    scale = np.array([[3.0, 0.5], [1.0, 2.0], [7.0, 1.0]])
+    networks = small().solutions
+    trained = Networks(networks.solutions, scale)
+    network = small(solutions=trained, inference={"mode": mode}, calibrate=21)
+    records = list(network.run(nominal(), History()))
+    assert_float(network, records)
+    other = [p.untuned_test for p in of(list(small(inference={"mode": mode}).run(nominal(), History())), Prediction)]
+    assert any((p.untuned_test != q).any() for p, q in zip(of(records, Prediction), other, strict=True))
+    for accuracy in of(records, Accuracy):  # on an ideal die each way is the network in software
+        if accuracy.way != "tuned":
+            assert accuracy.accuracy_test == pytest.approx(accuracy.software_test)
+
+
+def test_a_network_of_other_neurons_is_refused() -> None:
+    sign = Networks(small().solutions.solutions, activation="sign")
+    with pytest.raises(ValidationError, match="neurons of solutions are sign, and this stage has tanh"):
+        small(solutions=sign)
+    assert small(solutions=Networks(sign.solutions, activation="tanh"))
+    fields = {"solutions": sign, "data": small().data}
+    with pytest.raises(ValidationError, match=r"those of the stage tanh; expected readout: {activation: sign}"):
+        ChipInference(**fields)
+    assert ChipInference(**fields, readout={"activation": "sign"})
 
 
 @pytest.mark.parametrize("mode", ["superposition", "parallel"])
