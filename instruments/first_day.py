@@ -18,9 +18,11 @@ from instruments.bench import Bench
 from instruments.board_bench import AnyBench
 from instruments.drivers import Connect, driver_of, visa
 from instruments.entry import Entry
+from instruments.flex import Flex
 from instruments.keithley707b import CROSSPOINT, DELAYS, FORBIDDEN, LABELS, MOVES, NO_DELAYS, SLOTS, parse_closed
 from instruments.keithley2400_settings import FULL
 from instruments.keithley2600b_script import FUNCTIONS
+from instruments.keysightb1500 import MODELS as MODELS_OF_FLEX
 from instruments.keysightb2200 import UNKNOWN_CHANNEL
 from instruments.mpi_sentio import STEPPING
 from instruments.scpi import Scpi, error_in, numbers_in
@@ -404,6 +406,15 @@ def _overtravel(box: Box) -> Answer:
     return f"at most {ceiling * 1e6:.4g} um", f"{overtravel * 1e6:.4g} um", overtravel <= ceiling * (1 + 1e-9)
 
 
+def _flex_learn(box: Box) -> Answer:
+    flex, slot = Flex(box.transport, box.name, MODELS_OF_FLEX[box.options.model]), box.options.slots[0]
+    kinds = {slot: ("DV", "DI", "CL"), 0: ("CN", "CL"), 30: ("FL",), 31: ("CM",), 53: ("SSR",), 55: ("AAD",)}
+    told = {kind: [name for name, _ in flex.learn(kind)] for kind in kinds}
+    reply = "; ".join(f"{kind}: {' '.join(names)}" for kind, names in told.items())
+    holds = all(any(name in told[kind] for name in names) for kind, names in kinds.items())
+    return "; ".join(f"{kind}: {' or '.join(names)}" for kind, names in kinds.items()), reply, holds
+
+
 def _velox_heights(box: Box) -> Answer:
     told, doubts = box.driver.diagnosis()
     return "Velox names the height that the chuck stands at", "; ".join([*told, *doubts]), not doubts
@@ -435,6 +446,7 @@ CHECKS: Mapping[str, Callable[[Box], Answer]] = {
     "chuck-heights": _chuck_heights,
     "die-and-axes": _die_and_axes,
     "overtravel": _overtravel,
+    "flex-learn": _flex_learn,
     "velox-heights": _velox_heights,
     "stepping-mode": _stepping_mode,
 }

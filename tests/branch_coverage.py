@@ -93,6 +93,7 @@ GROUPS = {
             "instruments/tsp.py",
             "instruments/chuck_prober.py",
             "instruments/mpi_sentio.py",
+            "instruments/flex.py",
             "instruments/sentio_reply.py",
             "instruments/velox*.py",
             "instruments/chuck.py",

@@ -20,7 +20,10 @@ from sim_backend.emulators.tsp.instrument import TspInstrument
 from sim_backend.emulators.world import World
 
 NUMBER = re.compile(rb"[+-]?\d+\.\d+(?:[eE][+-]?\d+)?")
-SETTING = re.compile(rb"\bsmu[ab]\.[a-z.]+=[\w.+-]+ ?|:\w+(?:\[?\d\]?)?(?::\w+)+ [\w.+-]+(?:,[\w.+-]+)*;?")
+SETTING = re.compile(
+    rb"\bsmu[ab]\.[a-z.]+=[\w.+-]+ ?|:\w+(?:\[?\d\]?)?(?::\w+)+ [\w.+-]+(?:,[\w.+-]+)*;?|"
+    rb"\b(?:DV|FL|SSR|AAD|AIT|CM)\d[\w,.+-]*;?"
+)
 STEP = re.compile(rb"(?<=[ )])mtj_(?:to|limit|wait)\([^()]*\) ")
 STUCK = 0.3
 """Share of the relays of one command that do not move."""

@@ -33,6 +33,7 @@ BENCHES = (
     "bench-2400-two-needles.yaml",
     "bench-2450-b2200a.yaml",
     "bench-2600b-7002.yaml",
+    "bench-b1500a-7002.yaml",
     "bench-2600b-707b-sentio.yaml",
     "bench-2600b-707b-velox.yaml",
     "bench-two-arrays.yaml",

@@ -52,7 +52,20 @@ def over_cards() -> dict[str, Any]:
     return BENCH | {"instruments": instruments, "wiring": BENCH["wiring"] | wiring}
 
 
-BENCHES = {"2600B and 707B": BENCH, "2450 and B2200A": over_ports(), "2602B and 7002": over_cards()}
+def over_units() -> dict[str, Any]:
+    """Return the units of a B1500A over a 7002."""
+    bench = over_cards()
+    channels = {"smu.smu1": "row1", "smu.smu2": "row2"}
+    mainframe = {"driver": "keysightb1500", "resource": "1", "slots": [1, 2]}
+    return bench | {
+        "instruments": bench["instruments"] | {"smu": mainframe}, "wiring": bench["wiring"] | {"channels": channels}
+    }  # fmt: skip
+
+
+BENCHES = {
+    "2600B and 707B": BENCH, "2450 and B2200A": over_ports(), "2602B and 7002": over_cards(),
+    "B1500A and 7002": over_units(),
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,10 @@
 
 One has its sources over a matrix, and a station that steps; the others differ from it in what a fault may meet: cells
 that are written inside the sources, levels that stand between two calls, drivers of every kind that stand in for
-others, two matrices, sources over matrices of others, a station of another maker, one channel on two needles, a pulse
-that is a list of levels, a source that the host times, a pulse source beside the source that reads, an object of
-PyMeasure, where that is installed, and boards, in whose socket a person puts dies, or whose needles a prober puts on
-them.
+others, two matrices, sources over matrices of others, units that share a converter, a station of another maker, one
+channel on two needles, a pulse that is a list of levels, a source that the host times, a pulse source beside the
+source that reads, an object of PyMeasure, where that is installed, and boards, in whose socket a person puts dies, or
+whose needles a prober puts on them.
 Instruments that are driven by calls of their makers' libraries have no messages to which anything could happen.
 """
 
@@ -176,6 +176,20 @@ def _apart():
     return FaultBench(keys, (2, 2), dies=1, write=WRITE | {"width": 10e-3}, network=False)
 
 
+def _mainframe():
+    """Return the units of a B1500A, which share a converter, over the cards of a 7002."""
+    bench = _over_cards()
+    keys = bench.keys | {
+        "name": "B1500A and 7002",
+        "instruments": {
+            "smu": {"driver": "keysightb1500", "resource": "1", "slots": [1, 2]},
+            "matrix": {"driver": "keithley7001", "model": "7002", "resource": "matrix"},
+        },
+        "wiring": bench.keys["wiring"] | {"channels": {"smu.smu1": "row1", "smu.smu2": "row2"}},
+    }
+    return FaultBench(keys, bench.shape, dies=1, write=WRITE | {"width": 10e-3}, network=False)
+
+
 def _over_cards():
     """Return a source of two channels over the cards of a 7001."""
     keys = BENCH | {
@@ -241,6 +255,7 @@ BENCHES = {
     "two matrices": _two_matrices(),
     "2450 and B2200": _apart(),
     "7001": _over_cards(),
+    "B1500A and 7002": _mainframe(),
     "velox": _velox(),
     "two needles": _on_two_needles("keithley2600b", "smua", 1e-3, model="2601B"),
     "2400": _on_two_needles("keithley2400", "out", 10e-3),

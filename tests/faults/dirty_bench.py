@@ -43,6 +43,7 @@ LIMITS = {
 }  # fmt: skip
 TWO_NEEDLES = {"top": "smu.smua", "bottom": "smu.smub"}
 ONE_CHANNEL = {"top": "smu.smua", "bottom": "ground"}
+ON_UNITS = {"top": "smu.smu1", "bottom": "smu.smu2"}
 ONLY_CHANNEL = {"top": "smu.out", "bottom": "ground"}
 PAIR = {"kernels": [{"rows": ["top"], "cols": ["bottom"]}]}
 LINES = ["r0", "r1", "c0", "c1", "c2"]
@@ -109,6 +110,9 @@ def bench_of(family, rng):
         case "pymeasure" | "qcodes":
             smu = {"driver": family, "resource": "1", "class": rng.choice(ADAPTED[family])}
             return {"smu": smu}, {"pads": ONLY_CHANNEL, **PAIR}, ("smu",)
+        case "keysightb1500":
+            smu = {"driver": family, "resource": "1", "model": rng.choice(["B1500A", "E5270B"]), "slots": [1, 2]}
+            return {"smu": smu}, {"pads": ON_UNITS, **PAIR}, ("smu",)
         case "keysight81160a":
             pulser = {"driver": family, "resource": "2", "outputs": rng.choice([1, 2])}
             smu = {"driver": "keithley2400", "resource": "1"}
@@ -139,9 +143,9 @@ def bench_of(family, rng):
 
 
 FAMILIES = (
-    "keithley2600b", "keithley2400", "keithley2450", "keithley2450_tsp",
-    "keysight81160a", "keithley707b", "keithley7001", "keysightb2200",
-    "mpi_sentio", "velox", "keysightm9615a", "generic", *dirty_board.BENCHES,
+    "keithley2600b", "keithley2400", "keithley2450", "keithley2450_tsp", "keysight81160a", "keysightb1500",
+    "keithley707b", "keithley7001", "keysightb2200", "mpi_sentio", "velox", "keysightm9615a", "generic",
+    *dirty_board.BENCHES,
     *(library for library in ADAPTED if find_spec(library)),
 )  # fmt: skip
 """By driver; `keysightm9615a` has an NI switch module beside it, and generic are instruments of all kinds. The last are
@@ -163,6 +167,8 @@ CAUSES = {
     r"^heights$": "contact height is not set|separation gap|overtravel is set",
     r"vacuum": "vacuum has failed",
     r"^modules$": "and the wiring uses",
+    r"^units$": "expected one of B1510A",
+    r"^smu\d\.": "is on at|forcing a current",
     r"^cards$": "has no card|which lacks|card of no hardware",
     r"^channel\.setforbidden$": "forbidden to close",
     r"^scan\.background$": "a scan is running there",

@@ -45,6 +45,7 @@ _RESULTS = b"mtj_r"
 _MOVES = re.compile(rb'channel\.(close|open)\(|"do": "(route|open)"|:ROUT:(CLOS|OPEN)(:CARD ALL| ALL| \(@)')
 """What moves relays of a matrix."""
 _ACTS = re.compile(
+    rb"\b(?:DV|CN|CL)\d|"
     rb"source\.(output|level)|:OUTP\d? #|:SOUR:VOLT #|:INIT|channel\.|:ROUT:(CLOS|OPEN)(:CARD ALL| ALL| \(@)"
 )
 """What switches an output, sets a level, begins a pulse or moves relays."""

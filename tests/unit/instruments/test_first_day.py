@@ -19,6 +19,7 @@ SET = {"prompts", "own-timer", "label-like-a-channel", "relay-rules", "stepping-
 ELSEWHERE = {
     "unknown-channel": ("bench-2450-b2200a.yaml", "matrix", "(@00100)", '0;0,"No error"'),
     "card-types": ("bench-2600b-7002.yaml", "matrix", ":CTYP?", ";".join(["C7012"] * 9 + ["CARD"])),
+    "flex-learn": ("bench-b1500a-7002.yaml", "smu", "*LRN? 53", "CL"),
     "velox-heights": ("bench-2600b-707b-velox.yaml", "prober", "ReadChuckPosition", "Rsp=0:0:0 0 12000"),
 }
 """Checks of drivers that are on no one bench with the others: an example, and an instrument that is otherwise."""

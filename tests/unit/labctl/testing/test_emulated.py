@@ -31,6 +31,7 @@ OPTIONS = {
     "keysight81160a": [{}, {"outputs": 1}],
     "keithley707b": [{"absent": "1A13"}, {"model": "708B", "absent": "2A01"}],
     "keithley7001": [CARDS, CARDS | {"model": "7002", "absent": "3!1!1"}],
+    "keysightb1500": [{}, {"model": "E5270B", "slots": (2, 5)}],
     "keysightb2200": [PORTS, PORTS | {"model": "B2201A"}],
     "generic_matrix": [{}],
     "keysightm9615a": [M9615A],

@@ -1,0 +1,395 @@
+"""Keysight B1500A and E5270B over FLEX, up to eight source-measure units. Not verified on a real instrument.
+
+Written from PyMeasure's and QCoDeS's commands and public code for both. Verified against: transcripts of those facts,
+and the emulated one of this project, which PyMeasure's and QCoDeS's drivers drive as well.
+
+The host sends every step: `DV` has level and limit in one command, `TI` one reading with a status letter. A unit that
+is off is open, knows no level and no limit, and comes on at 0 V behind 100 uA: level and limit follow in the next
+message and are read back before anything else. Ranges are those that all units have.
+"""
+
+import contextlib
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from instruments.flex import CODES, EXTENDED, Flex, Refused
+from instruments.host_timed import HostTimedSource
+from instruments.identity import fields_of
+from instruments.scpi import number
+from instruments.transport import CHECK, unexpected
+from instruments.tsp import old_errors_text
+from labctl.core.driver import Driver, DriverKind
+from labctl.core.errors import BenchError, InstrumentError, LabError, LinkTimeoutError
+from labctl.core.model import Model, one_of
+from labctl.core.operations import Flag
+from labctl.core.source import (
+    ChannelSetup,
+    ChannelState,
+    Measure,
+    Sample,
+    SourceCapabilities,
+    Step,
+    Watch,
+    refuse_undriven,
+)
+from labctl.core.transport import Transport
+from labctl.core.units import Ampere, Second, Volt
+
+MODELS = {"B1500A": EXTENDED, "E5270B": CODES}
+"""Models, and how they tell errors."""
+UNITS = ("B1510A", "B1511A", "B1511B", "B1517A", "E5280A", "E5280B", "E5281A", "E5281B", "E5287A")
+"""Modules that are source-measure units of these ranges."""
+RANGES_V: Mapping[Volt, int] = {2.0: 20, 20.0: 200, 40.0: 400}
+"""Source ranges that all units have, and their codes; above them the interlock has to be closed."""
+RANGES_I: Mapping[Ampere, int] = {
+    1e-9: 11, 1e-8: 12, 1e-7: 13, 1e-6: 14, 1e-5: 15, 1e-4: 16, 1e-3: 17, 1e-2: 18, 1e-1: 19,
+}  # fmt: skip
+"""Measure ranges that all units have, and their codes; a negative code is a fixed range."""
+CYCLE: Second = 80e-6
+"""[?] Shortest integration of the high-resolution converter; one to 127 of them are an aperture in its manual mode."""
+MOST_CYCLES, MOST_PERIODS = 127, 100
+SHORTEST_PULSE: Second = 10e-3
+"""[?] Of a pulse that the host times by messages."""
+STEP_MESSAGES = 3.0
+"""Messages of a step, as a mean."""
+SLACK: Second = 1.0
+"""Added to the time that a reading takes, before it is late."""
+CONVERTER, FILTER, RESISTOR, MODES = 55, 30, 53, 31
+"""Kinds of `*LRN?`."""
+
+
+class KeysightB1500Options(Model):
+    """Options of a B1500A or E5270B in the bench file."""
+
+    model: Annotated[str, AfterValidator(one_of("keysightb1500: model", MODELS))] = Field(
+        default="B1500A", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"}
+    )
+    slots: tuple[int, ...] = Field(
+        default=(1, 2, 3, 4), min_length=1, description="slots of the source-measure units in use; each is smuN"
+    )
+    mains: Annotated[str, AfterValidator(one_of("mains", ("50 Hz", "60 Hz")))] = Field(
+        default="50 Hz", json_schema_extra={"x-form": "50 Hz or 60 Hz"}, description="of long integrations"
+    )
+
+    @model_validator(mode="after")
+    def _slots(self) -> Self:
+        if len(set(self.slots)) != len(self.slots) or not all(1 <= slot <= 8 for slot in self.slots):
+            raise ValueError(f"slots are {list(self.slots)}; expected different ones of 1 to 8")
+        return self
+
+
+def capabilities(options: KeysightB1500Options) -> SourceCapabilities:
+    """Return the capabilities: a channel for each slot."""
+    return SourceCapabilities(
+        options.model,
+        tuple(f"smu{slot}" for slot in options.slots),
+        tuple(RANGES_V),
+        tuple(RANGES_I),
+        SHORTEST_PULSE,
+        (CYCLE, MOST_PERIODS / _frequency(options)),
+        step_messages=STEP_MESSAGES,
+    )
+
+
+def integration(seconds: Second, frequency: float) -> str:
+    """Return the command that makes the high-resolution converter integrate for the nearest time that it can.
+
+    >>> integration(1e-3, 50.0), integration(20e-3, 50.0)
+    ('AIT1,1,12', 'AIT1,2,1')
+    """
+    cycles = round(seconds / CYCLE)
+    if cycles <= MOST_CYCLES:
+        return f"AIT1,1,{max(1, cycles)}"
+    return f"AIT1,2,{min(MOST_PERIODS, max(1, round(seconds * frequency)))}"
+
+
+class KeysightB1500(HostTimedSource):
+    """One mainframe with its source-measure units.
+
+    Args:
+        name: in the bench file.
+        options: from the bench file; `connect` refuses another model, and slots without a unit.
+        transport: the wire.
+    """
+
+    def __init__(self, name: str, options: KeysightB1500Options, transport: Transport) -> None:
+        super().__init__(name, capabilities(options))
+        self._options = options
+        self._flex = Flex(transport, name, MODELS[options.model])
+        self._limits: dict[str, tuple[Ampere, int]] = {}
+        """Limit of each channel, A, and the code of its measure range."""
+        self._apertures: dict[str, Second] = {}
+        self._integration = ""
+        """What the converter, which all units share, was last told."""
+        self._modules: dict[int, str] = {}
+        self.old_errors: tuple[str, ...] = ()
+        """Errors that it told when it was connected."""
+
+    # -- what it is and does
+
+    def identify(self) -> str:
+        """Return the identity; BenchError if another model answers, or a slot has no source-measure unit."""
+        line = self._flex.transport.query("*IDN?").strip()
+        if fields_of(line, self._options.model).model.upper() != self._options.model:
+            raise BenchError(
+                f"{self.name}: '{line}' answers, and the bench file says {self._options.model}; check its address in "
+                "the bench file"
+            )
+        self.old_errors = self._flex.errors()
+        modules = self._flex.ask("UNT?").split(";")
+        self._modules = {slot: text.split(",")[0].strip() for slot, text in enumerate(modules, 1)}
+        for slot in self._options.slots:
+            module = self._modules.get(slot, "0")
+            if module not in UNITS:
+                raise BenchError(
+                    f"{self.name}: slot {slot} has {'no module' if module == '0' else f'a {module}'}; expected one of "
+                    f"{', '.join(UNITS)}"
+                )
+        return line
+
+    def read_state(self, channel: str) -> ChannelState:
+        """Read how a channel is: off, and then without a level, or what it forces."""
+        slot = _slot(channel)
+        for name, values in self._flex.learn(slot):
+            if values[:1] != (slot,):
+                continue
+            match name, values:
+                case "CL", _:
+                    return ChannelState(False, 0.0, self._limits.get(channel, (0.0, 0))[0])
+                case "DV", (_, _, volts, amps, *_):
+                    return ChannelState(True, volts, amps)
+                case "DI", (_, _, amps, volts, *_):
+                    return ChannelState(True, 0.0, 0.0, amps, volts)
+        raise unexpected(self.name, f"*LRN? {slot}", "something else", f"DV{slot}, DI{slot} or CL{slot}")
+
+    def diagnosis(self) -> tuple[list[str], list[str]]:
+        """Return the modules of the slots in use, and old errors."""
+        modules = ", ".join(f"smu{slot} {self._modules.get(slot, 'unknown')}" for slot in self._options.slots)
+        return [f"{modules}; off is open, whatever the off state of the bench", *old_errors_text(self.old_errors)], []
+
+    # -- settings
+
+    def set_up(self, channel: str, range_v: Volt, setup: ChannelSetup) -> None:
+        """Set what a reading or an edge depends on: filter, no series resistor, converter, format; and read it back.
+
+        The filter is on, since a level that overshoots switches a junction. No calibration runs by itself.
+        """
+        slot = _slot(channel)
+        self._flex.set("FMT1,0", "TSC0", "CM0", "AZ0", "WAT1,1,0", "WAT2,1,0", "BC")
+        self._flex.set(f"FL1,{slot}", f"SSR{slot},0", f"AAD{slot},1")
+        self._integration = ""
+        wanted = ((FILTER, "FL", 1), (RESISTOR, "SSR", 0), (CONVERTER, "AAD", 1))
+        taken = [(header, self._switch(kind, header, slot), value) for kind, header, value in wanted]
+        modes = {name: values[0] for name, values in self._flex.learn(MODES) if values}
+        taken += [(header, modes.get(header), value) for header, value in (("CM", 0), ("FMT", 1))]
+        others = [f"{header} is {present}, not {value}" for header, present, value in taken if present != value]
+        if others:
+            raise InstrumentError(f"{self.name}.{channel}: {'; '.join(others)}; its output stays off; {CHECK}")
+        self._apertures[channel] = CYCLE
+
+    def _switch(self, kind: int, header: str, slot: int) -> float | None:
+        """Return a setting of a slot; None if it is not told. `FL` has its value first, and no slots means all."""
+        for name, values in self._flex.learn(kind):
+            if name != header or not values:
+                continue
+            if header == "FL" and (len(values) == 1 or slot in values[1:]):
+                return values[0]
+            if header != "FL" and values[0] == slot:
+                return values[1]
+        return None
+
+    def _cool(self, channel: str) -> None:
+        """Note 0 V behind the cold limit for a channel that is off, which takes neither; set it where it is on."""
+        cold = self._setups[channel].cold_limit
+        self._levels[channel] = 0.0
+        self._limits[channel] = cold, self._code(cold, cold)
+        if self.read_state(channel).output:
+            self._force(channel, 0.0)
+            self._prove(channel, 0.0, cold)
+
+    def output(self, channels: Iterable[str]) -> None:
+        """Switch outputs on, at 0 V behind the cold limit, which is read back."""
+        for channel in channels:
+            if channel not in self._setups:
+                raise InstrumentError(f"{self.name}.{channel} has not been set up; its output stays off")
+            self.set_output(channel, True)
+            self._cool(channel)
+            if not self._known(channel).output:
+                raise InstrumentError(f"{self.name}.{channel} did not switch on; look at its cables and its interlock")
+
+    def set_output(self, channel: str, on: bool) -> None:
+        """Switch the output of a channel."""
+        self._flex.set(f"{'CN' if on else 'CL'}{_slot(channel)}")
+
+    def set_level(self, channel: str, volts: Volt) -> None:
+        """Set the level, behind the present limit."""
+        self._force(channel, volts)
+
+    def set_limit(self, channel: str, limit: Ampere, range_i: Ampere) -> None:
+        """Set the limit at the present level, and choose the measure range, which is none above that of the limit."""
+        self._limits[channel] = limit, self._code(limit, range_i)
+        self._force(channel, self._levels.get(channel, 0.0))
+
+    def _code(self, limit: Ampere, range_i: Ampere) -> int:
+        full = min(self._range(limit, tuple(RANGES_I), "A"), self._range(range_i, tuple(RANGES_I), "A"))
+        return RANGES_I[full]
+
+    def _force(self, channel: str, volts: Volt) -> None:
+        """Send level and limit of a channel, in its fixed range.
+
+        Raises:
+            NotDriven: the instrument refuses, and the output is off.
+        """
+        slot, (limit, _) = _slot(channel), self._limits[channel]
+        full = self._range(self._setups[channel].range_v, tuple(RANGES_V), "V")
+        try:
+            self._flex.set(f"DV{slot},{RANGES_V[full]},{number(volts)},{number(limit)}")
+        except Refused:
+            refuse_undriven(f"{self.name}.{channel}", self.read_state(channel).output, 0.0, 0.0)
+            raise
+
+    def _prove(self, channel: str, volts: Volt, limit: Ampere) -> None:
+        state = self._known(channel)
+        if state.level != volts or not math.isclose(state.limit, limit, rel_tol=1e-4) or state.current is not None:
+            raise InstrumentError(
+                f"{self.name}.{channel} is at {state.level:.6g} V behind {state.limit:.6g} A; {volts:.6g} V behind "
+                f"{limit:.6g} A were set; {CHECK}"
+            )
+
+    def set_aperture(self, channel: str, seconds: Second) -> None:
+        """Note the integration time; the converter is told before the next reading, since all units share it."""
+        self._apertures[channel] = seconds
+
+    def pause(self, seconds: Second) -> None:
+        """Let a time pass by the clock of the host."""
+        self._flex.transport.let_pass(seconds)
+
+    # -- readings
+
+    def limited(self, channel: str) -> bool:
+        """Take a reading, and return whether it was limited."""
+        return self._current(channel)[1]
+
+    def measure(self, channel: str, voltage: bool) -> tuple[Ampere, Volt]:
+        """Measure the current and, with `voltage`, the voltage."""
+        sample = self._sample(channel, voltage)
+        return sample.current, sample.voltage
+
+    def _do(self, step: Step) -> Sample | None:
+        match step:
+            case Watch(channel):
+                limited = self._current(channel)[1]
+                return Sample(channel, math.nan, math.nan, Flag.COMPLIANCE if limited else Flag(0))
+            case Measure(channel, voltage):
+                return self._sample(channel, voltage)
+        return super()._do(step)
+
+    def _sample(self, channel: str, voltage: bool) -> Sample:
+        amps, limited = self._current(channel)
+        volts = math.nan
+        if voltage:
+            full = self._range(self._setups[channel].range_v, tuple(RANGES_V), "V")
+            volts = self._read(channel, "V", RANGES_V[full])[0]
+        flag = (Flag.COMPLIANCE if limited else Flag(0)) | (Flag.OVERRANGE if math.isnan(amps) else Flag(0))
+        return Sample(channel, amps, volts, flag)
+
+    def _current(self, channel: str) -> tuple[Ampere, bool]:
+        return self._read(channel, "I", self._limits[channel][1])
+
+    def _read(self, channel: str, kind: str, code: int) -> tuple[float, bool]:
+        """Take a reading in a fixed range; return it, NaN beyond the range, and whether the channel was limited.
+
+        Raises:
+            NotDriven: the instrument refuses to read, and the output is off.
+        """
+        slot, seconds = _slot(channel), self._apertures[channel]
+        wanted = integration(seconds, _frequency(self._options))
+        if wanted != self._integration:
+            self._flex.set(wanted)
+            self._integration = wanted
+        try:
+            datum = self._flex.datum(f"T{kind}{slot},{-code}", slot, kind, extra=seconds + SLACK)
+        except Refused:
+            refuse_undriven(f"{self.name}.{channel}", self.read_state(channel).output, 0.0, 0.0)
+            raise
+        return datum.value, datum.status == "C"
+
+    # -- off
+
+    def off(self, rate: float | None = None) -> None:
+        """Go to 0 V (ramped at `rate` V/s if given), open, and read back.
+
+        Every command is tried, whatever those before it raised; but a link that does not answer is given up at once,
+        for `emergency_off`, while other sources may be on. InstrumentError if not verified off.
+        """
+        failures: list[str] = []
+        slots = ",".join(str(_slot(channel)) for channel in self.capabilities.channels)
+        try:
+            if rate:
+                for channel in self._setups:
+                    with _tried(failures):
+                        if self._known(channel).output:
+                            self._ramp(channel, 0.0, rate)
+            with _tried([]):  # a channel that is off takes no level; what counts is read back
+                self._flex.set(f"DZ{slots}")
+            with _tried(failures):
+                self._flex.set(f"CL{slots}")
+        finally:
+            self._levels.update(dict.fromkeys(self._levels, 0.0))
+        unverified: list[str] = []
+        with _tried(unverified):
+            self.verify_off()
+        if unverified:
+            raise InstrumentError("; ".join([*unverified, *failures]))
+
+    def emergency_off(self) -> Mapping[str, ChannelState]:
+        """End what runs, 0 V and open by the first bytes of a fresh connection, on all units, then verify it.
+
+        Raises:
+            InstrumentError: it cannot be reached, does not answer, or is not verified off.
+        """
+        text = "*LRN? 0"
+        reply = self._flex.transport.cut_in("AB\nDZ\nCL", text, lambda line: bool(_SWITCHES.match(line)))[-1].strip()
+        if reply != "CL":
+            raise InstrumentError(f"{self.name} is NOT verified off: {reply}; go there and switch it off")
+        with contextlib.suppress(LabError):
+            self._flex.errors()  # of channels that took no level
+        return {}
+
+    def close(self) -> None:
+        """Close the connection; outputs stay off."""
+        self._flex.transport.close()
+
+
+_SWITCHES = re.compile(r"\s*(CL|CN[\d, ]*)\s*$")
+
+
+@contextlib.contextmanager
+def _tried(failures: list[str]) -> Iterator[None]:
+    """Note an exception, and go on; but not of a link that does not answer."""
+    try:
+        yield
+    except LinkTimeoutError:
+        raise
+    except Exception as error:
+        failures.append(str(error) or type(error).__name__)
+
+
+def _slot(channel: str) -> int:
+    return int(channel.removeprefix("smu"))
+
+
+def _frequency(options: KeysightB1500Options) -> float:
+    return float(options.mains.split()[0])
+
+
+def _make(name: str, options: KeysightB1500Options, transport: Transport) -> KeysightB1500:
+    """Return the driver of a B1500A or E5270B."""
+    return KeysightB1500(name, options, transport)
+
+
+DRIVER = Driver(DriverKind.SOURCE, _make, KeysightB1500Options, capabilities=capabilities, emulator="keysightb1500")
