@@ -3,8 +3,8 @@
 Run ``python benchmarks/hours.py`` (some 25 s; ``--small`` for a die of 3 x 4 cells, the size that the tests run;
 ``--json`` for machines). The campaign is the Wine example with all of its 24 networks on dies of two 15 x 15 arrays,
 the bench ``examples/bench-two-arrays.yaml`` with what a way changes. Nothing runs: the times are those of
-`labctl plan`, which the twin keeps. A time is a sum of terms, so that what a cause takes is the difference that its
-figure makes at 0.
+`labctl plan`, for cells that verify at their first pulse. A time is a sum of terms, so that what a cause takes is the
+difference that its figure makes at 0.
 """
 
 # ruff: noqa: E402  (the folder of the packages is put on the path first)

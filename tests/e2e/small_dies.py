@@ -179,18 +179,19 @@ def on_twin() -> Campaign:
     return Campaign(simulated().subjects, passive_stages(), bench)
 
 
-def on_twin_of(subjects: tuple[Site, ...], programming: str, *, linked: bool = False) -> Campaign:
+def on_twin_of(subjects: tuple[Site, ...], programming: str, *, linked: bool = False, joined: bool = False) -> Campaign:
     """Return the campaign on the emulated bench, its cells written by the host or inside the sources.
 
     Args:
         linked: the matrix is on TSP-Link.
+        joined: one source drives the channels of both.
     """
     nodes = {"smu1": 1, "smu2": 2, "matrix": 3} if linked else {}
     instruments = {
         name: entry | ({"tsplink": nodes[name]} if name in nodes else {})
         for name, entry in BENCH["instruments"].items()
     }
-    keys = BENCH | {"programming": programming, "instruments": instruments}
+    keys = BENCH | {"programming": programming, "instruments": instruments, "joined": joined}
     return Campaign(subjects, passive_stages(), Bench.model_validate(keys, context={"file": True}))
 
 

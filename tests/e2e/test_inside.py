@@ -14,7 +14,13 @@ from labctl.storage.stress import DieInfo, stress_of_journal
 from sim_backend.description import DieDescription
 from tests.e2e import small_dies
 
-WAYS = {"host": ("host", False), "linked": ("instrument", True), "apart": ("instrument", False)}
+WAYS: dict[str, tuple[str, dict[str, bool]]] = {
+    "host": ("host", {}),
+    "linked": ("instrument", {"linked": True}),
+    "apart": ("instrument", {}),
+    "joined": ("instrument", {"linked": True, "joined": True}),
+    "joined by the host": ("host", {"linked": True, "joined": True}),
+}
 CELL = ("solution", "round", "kernel", "row", "col", "attempt")
 SAME = ("target", "trial", "voltage", "flag", "pulse_flag", "verified")
 
@@ -47,8 +53,8 @@ def ended(campaign: small_dies.Campaign, folder: Path) -> small_dies.Ended:
 
 def test_an_ideal_die_ends_in_the_same_states_attempts_and_predictions_by_the_host_and_inside(tmp_path):
     runs = {
-        name: ended(small_dies.on_twin_of(ideal(), programming, linked=linked), tmp_path / name)
-        for name, (programming, linked) in WAYS.items()
+        name: ended(small_dies.on_twin_of(ideal(), programming, **bus), tmp_path / name)
+        for name, (programming, bus) in WAYS.items()
     }
     host = runs.pop("host")
     assert (host.tables["attempt"]["attempt"] > 1).any(), "ladders were climbed"
