@@ -4,6 +4,7 @@ Asked again and again from another terminal, so every look is a few short reads:
 the journals of the dies under way. Nothing is written, and nobody is kept waiting.
 """
 
+import math
 import shutil
 import statistics
 import time
@@ -31,8 +32,8 @@ from labctl.storage.run_log import DieState, RunState
 
 SIZES = 10.0
 """The files of a run are counted again after so many s, or later if counting them would take more than `SHARE`."""
-SHARE = 0.002
-"""Of one processor, that counting files, or computing the figures of a die under way, may take; 1/500."""
+SHARE = 0.001
+"""Of one processor, that counting files, or computing the figures of dies under way, may take."""
 _ALARMS = 30
 AlarmText = tuple[float, str, str, str]
 """UTC in s, level, die ("" for none), and what happened."""
@@ -135,6 +136,7 @@ class Watcher:
         self._rows: dict[str, int] = {}
         self._declared, self._formulas = Figures.of_run(self.state.meta), formulas_of(self.state.meta)
         self._figures: dict[str, _Figures] = {}
+        self._computing = Pace(SHARE)
 
     def snapshot(self) -> Now:
         """Return where the run stands now. Raises StorageError if its journal cannot be read."""
@@ -144,6 +146,7 @@ class Watcher:
             with self._sizing.work():
                 self.sizes = sizes_of(self._folder)
         alive = who(self._folder, state)
+        self._figures = {die: known for die, known in self._figures.items() if state.dies[die].state in ACTIVE}
         under_way = tuple(self._under_way(d) for d in state.dies.values() if d.state in ACTIVE) if alive else ()
         committed = max([state.until, *(u.committed for u in under_way)])
         excluded = left_out(state)
@@ -213,11 +216,15 @@ class Watcher:
     def _under_way(self, die: DieState) -> UnderWay:
         assert die.last is not None, "a die that is worked on is in a try"
         folder = self._folder / "dies" / die.folder
-        rows, committed, figures = 0, die.last.until, self._figures.setdefault(die.folder, _Figures(self._formulas))
+        rows, committed, figures = 0, die.last.until, self._figures.get(die.name)
+        if figures is None or figures.folder != die.folder:
+            figures = self._figures[die.name] = _Figures(die.folder, self._formulas)
         try:
             with Journal.open(folder) as journal:
                 rows, committed = journal.last.seq, journal.last.stamp.utc
-                figures.read(journal)
+                if self._computing.due and figures.computed == min(f.computed for f in self._figures.values()):
+                    with self._computing.work():
+                        figures.read(journal)
         except StorageError:  # not begun yet
             pass
         usual = self._usual()
@@ -246,19 +253,22 @@ class Watcher:
 
 
 class _Figures:
-    """The figures of a die that is worked on, computed again when there are new records and it is not too much work."""
+    """The figures of a die that is worked on, computed again when there are new records.
 
-    def __init__(self, formulas: Figures) -> None:
-        self._formulas, self._records, self._pace = formulas, 0, Pace(SHARE)
+    Attributes:
+        computed: when that was asked for last, by a clock that is never set, s.
+    """
+
+    def __init__(self, folder: str, formulas: Figures) -> None:
+        self.folder, self._formulas = folder, formulas
+        self.computed, self._records = -math.inf, 0
         self._texts: list[str] = []
 
     def read(self, journal: Journal) -> None:
         """Compute them from what is in the journal now."""
-        if self._pace.due and next(journal.rows("record", after=self._records), None) is not None:
-            with self._pace.work():
-                self._compute(journal)
-
-    def _compute(self, journal: Journal) -> None:
+        self.computed = time.monotonic()
+        if next(journal.rows("record", after=self._records), None) is None:
+            return
         self._records = journal.last.seq
         rows = event_rows(DieEvent, journal.events())
         notes = [row.event.notes for row in rows if isinstance(row.event, Approached)]

@@ -1,14 +1,20 @@
 """How often work may be done that looks at a run: a share of the processor, so that nobody who looks is in the way."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from labctl.core.units import Second
 
+_inside = threading.local()
+"""Cost of what has a pace of its own within the work under way, s."""
+
 
 class Pace:
     """Lets a piece of work be done again once the time since it was done last is long enough for what it cost.
+
+    What within it has a pace of its own does not count.
 
     Args:
         share: of one processor, that the work may take in the long run.
@@ -34,8 +40,11 @@ class Pace:
     @contextmanager
     def work(self) -> Iterator[None]:
         """Do the work in the block, whose cost is measured also if it fails."""
-        before = self._cost()
+        before, outside = self._cost(), getattr(_inside, "cost", 0.0)
+        _inside.cost = 0.0
         try:
             yield
         finally:
-            self._next = self._clock() + max(self._least, (self._cost() - before) / self._share)
+            spent = self._cost() - before
+            self._next = self._clock() + max(self._least, (spent - _inside.cost) / self._share)
+            _inside.cost = outside + spent

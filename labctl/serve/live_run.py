@@ -14,17 +14,22 @@ from labctl.report.pace import Pace
 from labctl.report.report_data import Facts, facts_of
 from labctl.serve import run_parts
 from labctl.serve.measurements import Measurements
+from labctl.serve.run_list import stamps_of
 
-SHARE = 0.006
-"""Of one processor, that looking at a run may take."""
+SHARE = 0.01
+"""Of one processor, that looking at a run may take, the most; what a browser asks for takes less than half of it."""
 LEAST = 0.5
 """Shortest time between two looks, s."""
-_CELLS = 0.003
+CALM = 3.0
+"""The dies under way are looked at after so many s while the run's own journal has no new row."""
+_CELLS = 0.001
 """Of one processor, that reading dies and drawing what is in them may take while somebody carries the run out."""
 _ONE_DIE, _SOME_DIES = 0.0, 0.1
 """Processor time after which no other die is read in one look, s: of a run that goes on, and of one at rest."""
 _AT_REST = 0.2
 """The same of a run on which nobody works."""
+_ENDING = 15.0
+"""A run that has ended is still busy with its files and its report for so many s."""
 _SETTLED = 10.0
 """The dies of such a run are looked for again after so many s once all were read: a file may be mended, or damaged."""
 
@@ -63,12 +68,18 @@ class LiveRun:
     """The run in `folder`, for any number of people who look at it: they share what was read.
 
     Args:
-        pace: of looking.
+        paces: of looking at a run whose journal has a new row, and at one whose journal has none.
     """
 
-    def __init__(self, folder: Path, pace: Callable[[], Pace] = lambda: Pace(SHARE, LEAST)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        paces: Callable[[], tuple[Pace, Pace]] = lambda: (Pace(SHARE, LEAST), Pace(SHARE, CALM)),
+    ) -> None:
         self.folder = folder
-        self._lock, self._pace = threading.Lock(), pace()
+        self._lock = threading.Lock()
+        self._pace, self._calm = paces()
+        self._stamps: list[tuple[int, int]] = []
         self._opened: _Opened | None = None
         self._last: Look | None = None
 
@@ -77,18 +88,22 @@ class LiveRun:
 
         A run that cannot be read is a look too, which says why.
         """
-        last = self._last
-        if last is not None and not self._pace.due:
+        last, due = self._last, self._due()
+        if last is not None and not due:
             return last
         if not self._lock.acquire(blocking=last is None):  # somebody else looks at this moment
             assert last is not None
             return last
         try:
-            if self._last is None or self._pace.due:
+            if self._last is None or self._due():
+                self._stamps = stamps_of(self.folder)
                 self._last = self._look()
             return self._last
         finally:
             self._lock.release()
+
+    def _due(self) -> bool:
+        return self._pace.due and (self._calm.due or stamps_of(self.folder) != self._stamps)
 
     def die(self, name: str) -> str | None:
         """Return what is known of one die as HTML, None if the run has no such die or cannot be read."""
@@ -103,7 +118,7 @@ class LiveRun:
 
     def _look(self) -> Look:
         try:
-            with self._pace.work():
+            with self._calm.work(), self._pace.work():
                 opened = self._opened = self._opened or _Opened(self.folder)
                 now = opened.watcher.snapshot()
                 self._draw_maps(opened, now)
@@ -125,11 +140,12 @@ class LiveRun:
     def _draw_cells(self, opened: _Opened, now: Now) -> None:
         """Draw what is in the dies, if there is time to read them."""
         measurements = opened.measurements
-        pace = opened.alive if now.alive else opened.at_rest if measurements.waiting else opened.settled
+        rests = not now.alive and now.utc - now.committed > _ENDING
+        pace = opened.alive if not rests else opened.at_rest if measurements.waiting else opened.settled
         if not pace.due:
             return
         with pace.work():
-            measurements.begin(_ONE_DIE if now.alive else _SOME_DIES, counts=True)
+            measurements.begin(_SOME_DIES if rests else _ONE_DIE, counts=True)
             opened.facts = self._facts(opened)
             opened.parts = run_parts.of_facts(opened.facts, measurements.waiting)
 

@@ -114,10 +114,10 @@ def _is_run(folder: Path) -> bool:
 
 
 def _written(folder: Path) -> float:
-    return max((stamp[0] for stamp in _stamps(folder)), default=0) / 1e9
+    return max((stamp[0] for stamp in stamps_of(folder)), default=0) / 1e9
 
 
-def _stamps(folder: Path) -> list[tuple[int, int]]:
+def stamps_of(folder: Path) -> list[tuple[int, int]]:
     """Return when the journal of a run was written, in ns, and its size."""
     stamps = []
     for name in (*(f"journal.db{suffix}" for suffix in _SUFFIXES), "run.json"):
@@ -132,7 +132,7 @@ def _stamps(folder: Path) -> list[tuple[int, int]]:
 
 def _look_again(id_: str, folder: Path, before: _Known | None) -> _Known:
     """Return a run as it is now; one that has ended and was not written since is not read."""
-    stamp = tuple(_stamps(folder))
+    stamp = tuple(stamps_of(folder))
     if before is not None and before.stamp == stamp and not before.listed.alive:
         return before
     try:

@@ -1,6 +1,7 @@
 """The parts of the page of a run as HTML, made by what makes those of the report: one definition of each number."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from labctl.core.texts import visible
 from labctl.report import page_parts
 from labctl.report.bench_state import LIVE
 from labctl.report.drawings import Drawings
+from labctl.report.formulas import formulas_of
 from labctl.report.live_screen import disk, ends
 from labctl.report.live_state import Now
 from labctl.report.report_data import DieFacts, Facts
@@ -114,6 +116,14 @@ def problem(error: LabError) -> str:
 def runs(listed: tuple[Listed, ...]) -> str:
     """Return the list of runs."""
     return _drawn("runs", runs=[(run, page_parts.mood(run.alive, run.exit_code)) for run in listed])
+
+
+def prepare() -> None:
+    """Load what the first look at a run needs, before there is one that goes on: protocols, HDF5 and the templates."""
+    import_module("labctl.storage.hdf5_reader")
+    formulas_of({})
+    for name in ("run", "login", "run_parts"):
+        templates(HOME).get_template(f"{name}.html.jinja")
 
 
 def page(name: str, /, **values: Any) -> str:

@@ -87,6 +87,7 @@ def serve(
         NotThereError: there is no folder at `root`.
     """
     server = uvicorn()
+    from labctl.serve import run_parts
     from labctl.serve.app import application
 
     if not root.is_dir():
@@ -109,6 +110,7 @@ def serve(
             say(f"with the token, which is said only here: {url}#token={token}")
         if not is_loopback(address):
             say("nothing is encrypted: in a network that others share, use ssh -L instead (docs/from-elsewhere.md)")
+        run_parts.prepare()
         config = server.Config(
             application(RunList(root), Access.of(address, names, token)),
             log_level="error", access_log=False, server_header=False, lifespan="off", ws="none", interface="asgi3",

@@ -60,3 +60,18 @@ def test_work_that_fails_has_cost_what_it_has_cost() -> None:
     assert not pace.due
     clock.now = 11.0
     assert pace.due
+
+
+def test_what_has_a_pace_of_its_own_does_not_count() -> None:
+    clock = Clock()
+    look, read = paced(clock, 0.1), paced(clock, 0.01)
+    with look.work():
+        clock.work(0.5)
+        with read.work():
+            clock.work(2.0)
+    clock.now = 2.5 + 4.9
+    assert (look.due, read.due) == (False, False)
+    clock.now = 2.5 + 5.0
+    assert (look.due, read.due) == (True, False)
+    clock.now = 2.5 + 200.0
+    assert read.due

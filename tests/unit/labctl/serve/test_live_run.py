@@ -29,8 +29,8 @@ from tests.waiting import PATIENCE
 PARTS = {"head", "now", "alarms", "maps", "dies", "trends", "cells"}
 
 
-def at_once() -> Pace:
-    return Pace(1e9)
+def at_once() -> tuple[Pace, Pace]:
+    return Pace(1e9), Pace(1e9)
 
 
 def whole(run: LiveRun) -> Look:
@@ -41,7 +41,7 @@ def whole(run: LiveRun) -> Look:
             return look
         opened = run._opened
         assert opened is not None
-        opened.alive, opened.at_rest = at_once(), at_once()
+        opened.alive, opened.at_rest = at_once()
         look = run.look()
     raise AssertionError("dies still wait to be read")
 
@@ -93,10 +93,11 @@ def test_maps_tables_and_charts_are_those_of_the_report(runs: Path) -> None:
 
 
 def test_a_row_of_the_journal_is_news_at_the_next_look_and_what_has_not_changed_is_none(runs: Path) -> None:
-    run = LiveRun(runs / "going", at_once)
-    before = whole(run)
+    run = LiveRun(runs / "going", lambda: (Pace(1e9), Pace(1e9, 1e9)))  # only a row of the run is a reason to look
+    before = whole(LiveRun(runs / "going", at_once))
+    run.look()
     tags = {name: tag for name, (tag, _) in before.parts.items()}
-    assert set(run.look().news(tags)) <= {"now"}
+    assert set(whole(LiveRun(runs / "going", at_once)).news(tags)) <= {"now"}
     with Runlog.open(runs / "going") as log:
         log.set_state("D", State.LIMIT_STOP, 1, "too many shorts", seconds=9.0, bin="limit", hard=6)
         log.write(Alarm(text="too many shorts", die="D", level=Level.ALARM))
@@ -170,7 +171,7 @@ def test_while_a_run_goes_on_dies_are_read_one_at_a_time_and_as_rarely_as_they_a
     assert "3 dies not yet read" in words(run.look().parts["cells"][1])
     opened = run._opened
     assert opened is not None
-    opened.alive = at_once()
+    opened.alive = Pace(1e9)
     assert "2 dies not yet read" in words(run.look().parts["cells"][1])
 
 
