@@ -100,7 +100,8 @@ class Counts:
 
     def add(self, other: "Counts") -> None:
         """Add the counts of another die."""
-        self.g_p, self.g_ap = self.g_p + other.g_p, self.g_ap + other.g_ap
+        if other.g_p.any() or other.g_ap.any():
+            self.g_p, self.g_ap = self.g_p + other.g_p, self.g_ap + other.g_ap
         self.to_p.update(other.to_p)
         self.to_ap.update(other.to_ap)
         self.pulses.update(other.pulses)

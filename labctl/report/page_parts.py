@@ -35,6 +35,8 @@ _MOODS: Mapping[int | None, str] = {
     ExitCode.STOPPED: "mixed",
     ExitCode.OPERATOR: "mixed",
 }
+BINS = "bin"
+"""Key of the map of bins."""
 _POINTS = 2000
 """Points of the curves of one die that are drawn on the page."""
 
@@ -205,9 +207,14 @@ def drawn_maps(facts: Facts) -> dict[str, Map]:
     return {m.key: m for m in maps(facts.dies, facts.bins, [f for f in facts.figures if f.on_map])}
 
 
+def bin_map(facts: Facts) -> Map:
+    """Return the map of bins alone."""
+    return maps(facts.dies, facts.bins, ())[0]
+
+
 def colours_of(drawn: Mapping[str, Map]) -> dict[str, str]:
     """Return the colour of each bin, or state, of the maps of a run."""
-    return {name: colour for name, colour, _, _ in drawn["bin"].legend}
+    return {name: colour for name, colour, _, _ in drawn[BINS].legend}
 
 
 def mark(die: DieFacts, colours: Mapping[str, str]) -> Markup:

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from labctl.report.formulas import formulas_of
 from labctl.report.live_state import Now, Watcher
 from labctl.report.pace import Pace
 from labctl.report.report_data import Facts, facts_of
+from labctl.report.wafer_maps_svg import Map
 from labctl.serve import run_parts
 from labctl.serve.measurements import Measurements
 from labctl.serve.run_list import stamps_of
+from labctl.storage.event_rows import RunRow
 
 SHARE = 0.01
 """Of one processor, that looking at a run may take, the most; what a browser asks for takes less than half of it."""
@@ -60,6 +62,8 @@ class _Opened:
         self.measurements = Measurements(formulas_of(self.watcher.state.meta))
         self.facts: Facts | None = None
         self.drawn_for: tuple[object, ...] = ()
+        self.figures: dict[str, Mapping[str, float]] = {}
+        self.maps: dict[str, Map] = {}
         self.parts: dict[str, str] = {}
         self.alive, self.at_rest, self.settled = Pace(_CELLS, LEAST), Pace(_AT_REST), Pace(_AT_REST, _SETTLED)
 
@@ -134,8 +138,11 @@ class LiveRun:
         drawn_for = opened.watcher.state.seq, bool(now.alive)
         if opened.facts is None or opened.drawn_for != drawn_for:
             opened.measurements.begin(None, counts=False)
-            opened.facts, opened.drawn_for = self._facts(opened), drawn_for
-            opened.parts = {**opened.parts, "maps": run_parts.maps(opened.facts)}
+            opened.facts, opened.drawn_for = self._facts(opened, ()), drawn_for
+            figures = {die.name: die.figures for die in opened.facts.dies}
+            if figures != opened.figures:
+                opened.figures, opened.maps = figures, run_parts.drawn_maps(opened.facts)
+            opened.parts = {**opened.parts, "maps": run_parts.maps(opened.facts, opened.maps)}
 
     def _draw_cells(self, opened: _Opened, now: Now) -> None:
         """Draw what is in the dies, if there is time to read them."""
@@ -146,12 +153,14 @@ class LiveRun:
             return
         with pace.work():
             measurements.begin(_SOME_DIES if rests else _ONE_DIE, counts=True)
-            opened.facts = self._facts(opened)
-            opened.parts = run_parts.of_facts(opened.facts, measurements.waiting)
+            opened.facts = self._facts(opened, opened.watcher.rows)
+            opened.figures = {die.name: die.figures for die in opened.facts.dies}
+            opened.maps = run_parts.drawn_maps(opened.facts)
+            opened.parts = run_parts.of_facts(opened.facts, opened.maps, measurements.waiting)
 
-    def _facts(self, opened: _Opened) -> Facts:
+    def _facts(self, opened: _Opened, rows: Sequence[RunRow]) -> Facts:
         watcher = opened.watcher
-        return facts_of(self.folder, watcher.state, watcher.rows, watcher.sizes, opened.measurements.of)
+        return facts_of(self.folder, watcher.state, rows, watcher.sizes, opened.measurements.of)
 
 
 def tagged(parts: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -20,6 +20,7 @@ from labctl.report.live_state import Now
 from labctl.report.report_data import DieFacts, Facts
 from labctl.report.run_folder import SOMEBODY
 from labctl.report.templates import templates
+from labctl.report.wafer_maps_svg import Map
 from labctl.serve.run_list import Listed
 from labctl.terminal.progress import counted
 
@@ -54,22 +55,28 @@ def of_now(now: Now, facts: Facts) -> dict[str, str]:
     }
 
 
-def maps(facts: Facts) -> str:
-    """Return the map of bins, and those of figures."""
-    drawn = page_parts.drawn_maps(facts)
-    return _drawn("maps", maps=list(drawn.values()), marked=page_parts.marks_in_words(facts.dies))
+def drawn_maps(facts: Facts) -> dict[str, Map]:
+    """Return the maps of the figures of a run by key."""
+    return {key: drawn for key, drawn in page_parts.drawn_maps(facts).items() if key != page_parts.BINS}
 
 
-def of_facts(facts: Facts, waiting: int) -> dict[str, str]:
+def maps(facts: Facts, figures: Mapping[str, Map]) -> str:
+    """Return the map of bins, and those of figures, which were drawn."""
+    drawn = [page_parts.bin_map(facts), *figures.values()]
+    return _drawn("maps", maps=drawn, marked=page_parts.marks_in_words(facts.dies))
+
+
+def of_facts(facts: Facts, figures: Mapping[str, Map], waiting: int) -> dict[str, str]:
     """Return the parts that show what the dies are.
 
     Args:
+        figures: the maps of figures.
         waiting: dies that were not read yet.
     """
-    colours = page_parts.colours_of(page_parts.drawn_maps(facts))
+    colours = page_parts.colours_of({page_parts.BINS: page_parts.bin_map(facts)})
     spread = list(page_parts.spreads(facts))
     return {
-        "maps": maps(facts),
+        "maps": maps(facts, figures),
         "dies": _drawn(
             "dies", columns=page_parts.columns(facts), rows=page_parts.rows(facts, colours), texts=facts.accuracies
         ),
@@ -98,7 +105,7 @@ def die(one: DieFacts, facts: Facts, folder: Path, counts: Counts) -> str:
         die=one,
         known=page_parts.known(one, facts),
         curves=[*page_parts.histograms(list(distributions(counts))), *charts],
-        mark=page_parts.mark(one, page_parts.colours_of(page_parts.drawn_maps(facts))),
+        mark=page_parts.mark(one, page_parts.colours_of({page_parts.BINS: page_parts.bin_map(facts)})),
     )
 
 
