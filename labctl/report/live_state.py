@@ -32,7 +32,7 @@ from labctl.storage.run_log import DieState, RunState
 
 SIZES = 10.0
 """The files of a run are counted again after so many s, or later if counting them would take more than `SHARE`."""
-SHARE = 0.001
+SHARE = 0.0005
 """Of one processor, that counting files, or computing the figures of dies under way, may take."""
 _ALARMS = 30
 AlarmText = tuple[float, str, str, str]
@@ -134,7 +134,9 @@ class Watcher:
         self.sizes, self._sizing = dict[str, int](), Pace(SHARE, SIZES)
         self._alarms, self._told = list[AlarmText](), 0
         self._rows: dict[str, int] = {}
-        self._declared, self._formulas = Figures.of_run(self.state.meta), formulas_of(self.state.meta)
+        formulas = formulas_of(self.state.meta)
+        self._declared = Figures.of_run(self.state.meta)
+        self._formulas = Figures(one for one in formulas.values() if one.shown is Shown.HEADLINE)
         self._figures: dict[str, _Figures] = {}
         self._computing = Pace(SHARE)
 
