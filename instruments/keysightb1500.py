@@ -3,15 +3,16 @@
 Written from PyMeasure's and QCoDeS's commands and public code for both. Verified against: transcripts of those facts,
 and the emulated one of this project, which PyMeasure's and QCoDeS's drivers drive as well.
 
-The host sends every step: `DV` has level and limit in one command, `TI` one reading with a status letter. A unit that
-is off is open, knows no level and no limit, and comes on at 0 V behind 100 uA: level and limit follow in the next
-message and are read back before anything else. Ranges are those that all units have.
+The host sends every step: `DV` has level and limit in one command, `TI` one reading with a status letter. A level
+that is held and left again is one message, whose wait (`PA`) the instrument times by itself. A unit that is off is
+open, knows no level and no limit, and comes on at 0 V behind 100 uA: level and limit follow in the next message and
+are read back before anything else. Ranges are those that all units have.
 """
 
 import contextlib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -29,11 +30,14 @@ from labctl.core.operations import Flag
 from labctl.core.source import (
     ChannelSetup,
     ChannelState,
+    Hold,
+    Level,
     Measure,
     Sample,
     SourceCapabilities,
     Step,
     Watch,
+    levels_after,
     refuse_undriven,
 )
 from labctl.core.transport import Transport
@@ -53,7 +57,11 @@ CYCLE: Second = 80e-6
 """[?] Shortest integration of the high-resolution converter; one to 127 of them are an aperture in its manual mode."""
 MOST_CYCLES, MOST_PERIODS = 127, 100
 SHORTEST_PULSE: Second = 10e-3
-"""[?] Of a pulse that the host times by messages."""
+"""[?] Of a pulse of one message: level, wait, a reading of the shortest integration, and the level from before."""
+READING: Second = 0.4e-3
+"""[?] Time of that reading, and of the level before it."""
+LONGEST_WAIT: Second = 99.0
+"""Of `PA`; the host times what is longer."""
 STEP_MESSAGES = 3.0
 """Messages of a step, as a mean."""
 SLACK: Second = 1.0
@@ -244,13 +252,16 @@ class KeysightB1500(HostTimedSource):
         Raises:
             NotDriven: the instrument refuses, and the output is off.
         """
-        slot, (limit, _) = _slot(channel), self._limits[channel]
-        full = self._range(self._setups[channel].range_v, tuple(RANGES_V), "V")
         try:
-            self._flex.set(f"DV{slot},{RANGES_V[full]},{number(volts)},{number(limit)}")
+            self._flex.set(self._forcing(channel, volts))
         except Refused:
             refuse_undriven(f"{self.name}.{channel}", self.read_state(channel).output, 0.0, 0.0)
             raise
+
+    def _forcing(self, channel: str, volts: Volt) -> str:
+        """Return the command of a level, behind the present limit, in the fixed range."""
+        full = self._range(self._setups[channel].range_v, tuple(RANGES_V), "V")
+        return f"DV{_slot(channel)},{RANGES_V[full]},{number(volts)},{number(self._limits[channel][0])}"
 
     def _prove(self, channel: str, volts: Volt, limit: Ampere) -> None:
         state = self._known(channel)
@@ -278,6 +289,73 @@ class KeysightB1500(HostTimedSource):
         """Measure the current and, with `voltage`, the voltage."""
         sample = self._sample(channel, voltage)
         return sample.current, sample.voltage
+
+    def run(self, steps: Sequence[Step]) -> list[Sample]:
+        """Carry out `steps` in order; a level that is held and left again is timed by the instrument.
+
+        See `HostTimedSource.run`.
+        """
+        for step in steps:
+            self._check(step)
+        samples: list[Sample] = []
+        at = 0
+        while at < len(steps):
+            end = self._pulse_end(steps, at)
+            if end > at:
+                samples += self._pulse(steps[at:end])
+                at = end
+                continue
+            sample = self._do(steps[at])
+            if sample is not None:
+                samples.append(sample)
+            at += 1
+        for channel in levels_after(steps, {}):
+            state = self._known(channel)
+            refuse_undriven(f"{self.name}.{channel}", state.output, state.level, self._levels.get(channel, 0.0))
+        return samples
+
+    def _pulse_end(self, steps: Sequence[Step], at: int) -> int:
+        """Return where a pulse ends that begins at a step; that step if none does.
+
+        A pulse is a level, one hold, any number of watches of the channel, and the level from before.
+        """
+        match steps[at : at + 2]:
+            case [Level(channel, _), Hold(seconds)] if channel in self._levels and seconds <= LONGEST_WAIT:
+                end = at + 2
+                while end < len(steps) and steps[end] == Watch(channel):
+                    end += 1
+                if steps[end : end + 1] == [Level(channel, self._levels[channel])]:
+                    return end + 1
+        return at
+
+    def _pulse(self, steps: Sequence[Step]) -> list[Sample]:
+        """Carry out a pulse in one message, which ends with the level from before; return a sample per watch.
+
+        Raises:
+            NotDriven: the instrument refuses, and the output is off.
+        """
+        up, hold = steps[:2]
+        assert isinstance(up, Level)
+        assert isinstance(hold, Hold)
+        channel, slot, watches = up.channel, _slot(up.channel), len(steps) - 3
+        if watches:
+            self._integrate(integration(CYCLE, _frequency(self._options)))
+        wait = max(1e-4, hold.seconds - (READING if watches else 0.0))
+        read = f"TI{slot},{-self._limits[channel][1]}"
+        message = [self._forcing(channel, up.volts), f"PA{wait:.4f}", self._forcing(channel, self._levels[channel])]
+        try:
+            if not watches:
+                self._flex.set(*message, extra=hold.seconds + SLACK)
+                return []
+            message.insert(2, read)
+            datum = self._flex.datum(";".join(message), slot, "I", extra=hold.seconds + SLACK)
+        except Refused:
+            with contextlib.suppress(Refused):  # what comes behind an error may not be carried out
+                self._flex.set(message[-1])
+            refuse_undriven(f"{self.name}.{channel}", self.read_state(channel).output, 0.0, 0.0)
+            raise
+        flag = Flag.COMPLIANCE if datum.status == "C" else Flag(0)
+        return [Sample(channel, math.nan, math.nan, flag)] * watches
 
     def _do(self, step: Step) -> Sample | None:
         match step:
@@ -307,16 +385,20 @@ class KeysightB1500(HostTimedSource):
             NotDriven: the instrument refuses to read, and the output is off.
         """
         slot, seconds = _slot(channel), self._apertures[channel]
-        wanted = integration(seconds, _frequency(self._options))
-        if wanted != self._integration:
-            self._flex.set(wanted)
-            self._integration = wanted
+        self._integrate(integration(seconds, _frequency(self._options)))
         try:
             datum = self._flex.datum(f"T{kind}{slot},{-code}", slot, kind, extra=seconds + SLACK)
         except Refused:
             refuse_undriven(f"{self.name}.{channel}", self.read_state(channel).output, 0.0, 0.0)
             raise
         return datum.value, datum.status == "C"
+
+    def _integrate(self, wanted: str) -> None:
+        """Tell the converter how to integrate, unless it was told so last."""
+        if wanted != self._integration:
+            self._integration = ""
+            self._flex.set(wanted)
+            self._integration = wanted
 
     # -- off
 

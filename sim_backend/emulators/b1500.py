@@ -186,6 +186,7 @@ class B1500(Instrument):
             "*STB?": lambda: "0",
             "*OPC?": lambda: "1",
             "*RST": self._reset,
+            "PA": self._pause,
             "AB": lambda: None,
             "BC": lambda: None,
             "CN": lambda *slots: self._switch(True, slots),
@@ -222,6 +223,10 @@ class B1500(Instrument):
     def _within(self, value: float, least: float, most: float) -> None:
         if not least <= value <= most:
             raise FlexError(120)
+
+    def _pause(self, seconds: float) -> None:
+        self._within(seconds, 0, 99.9999)
+        self.world.advance(seconds)
 
     def _reset(self) -> None:
         for slot in self.units:

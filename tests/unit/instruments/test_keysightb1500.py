@@ -77,13 +77,15 @@ def test_a_channel_is_set_up_switched_on_read_and_switched_off():
         made.output(["smu1"])
         steps = [
             Limit("smu1", 1e-3, 1e-3), Level("smu1", 0.3), Aperture("smu1", 1e-3), Measure("smu1", True),
-            Watch("smu1"), Measure("smu1"), Level("smu1", 0.0),
+            Watch("smu1"), Measure("smu1"), Level("smu1", 0.5), Hold(20e-3), Watch("smu1"), Level("smu1", 0.3),
+            Level("smu1", 0.5), Hold(20e-3), Level("smu1", 0.3), Level("smu1", 0.0),
         ]  # fmt: skip
-        read, watched, beyond = made.run(steps)
+        read, watched, beyond, pulsed = made.run(steps)
         assert (read.current, read.voltage, read.flag) == (3e-5, 0.3, Flag(0))
         assert watched.flag == Flag.COMPLIANCE
         assert math.isnan(beyond.current)
         assert beyond.flag == Flag.OVERRANGE
+        assert pulsed.flag == Flag.COMPLIANCE
         made.off()
 
 
@@ -112,6 +114,60 @@ def test_a_pulse_stands_for_its_hold_and_a_ramp_ends_at_its_level():
     assert box.emulated.world.now >= before
     driver.run([Level("smu1", 0.0)])
     assert box.emulated.outputs() == {"smu1": 0.0}
+
+
+def edges(box, steps):
+    """Return the time between the last two levels of some steps."""
+    times, force = [], box.emulated._volts
+
+    def noted(*numbers):
+        force(*numbers)
+        times.append(box.emulated.world.now)
+
+    box.emulated._volts = noted
+    samples = box.driver.run(steps)
+    box.emulated._volts = force
+    return times[-1] - times[-2], samples
+
+
+@pytest.mark.parametrize("watches", [0, 1, 2])
+@pytest.mark.parametrize("width", [10e-3, 50e-3])
+def test_a_pulse_is_one_message_that_the_instrument_times(width, watches):
+    box = Box()
+    box.on()
+    sent = len(box.sent)
+    pulse = [Level("smu1", 0.5), Hold(width), *[Watch("smu1")] * watches, Level("smu1", 0.0)]
+    seconds, samples = edges(box, [Limit("smu1", 1e-5, 1e-5), *pulse])
+    assert seconds == pytest.approx(width, abs=0.3e-3)
+    assert [sample.flag for sample in samples] == [Flag.COMPLIANCE] * watches
+    assert sum("PA" in line for line in box.sent[sent:]) == 1
+    assert box.emulated.outputs() == {"smu1": 0.0}
+
+
+def test_a_level_that_is_held_and_not_left_for_the_one_before_is_no_pulse():
+    box = Box()
+    box.on()
+    box.driver.run([Level("smu1", 0.2), Hold(1e-3), Level("smu1", 0.1)])
+    assert not any("PA" in line for line in box.sent)
+    assert box.emulated.outputs() == {"smu1": 0.1}
+
+
+@pytest.mark.parametrize("watches", [0, 1])
+def test_a_pulse_that_is_refused_on_its_way_goes_back_to_the_level_before(watches):
+    box = Box()
+    driver = box.on()
+    box.emulated._pause = lambda seconds: box.emulated._within(seconds, 1e3, 1e3)
+    with pytest.raises(Refused, match="error 120"):
+        driver.run([Level("smu1", 0.5), Hold(20e-3), *[Watch("smu1")] * watches, Level("smu1", 0.0)])
+    assert box.emulated.outputs() == {"smu1": 0.0}
+
+
+def test_a_pulse_of_an_output_that_went_off_is_told():
+    box = Box()
+    driver = box.on()
+    box.emulated.trip()
+    with pytest.raises(NotDriven, match="its output is off"):
+        driver.run([Level("smu1", 0.5), Hold(20e-3), Watch("smu1"), Level("smu1", 0.0)])
 
 
 def test_the_converter_is_told_when_another_aperture_is_wanted():
