@@ -82,12 +82,12 @@ class AdapterOptions(Model):
     @classmethod
     def _mapped(cls, value: str | None) -> str | None:
         if value is not None and ready(value) is None:
-            raise ValueError(f"'{value}' has no ready map; {cls._have_one()}")
+            raise ValueError(f"'{value}' has no ready map; expected {cls._have_one()}")
         return value
 
     @classmethod
     def _have_one(cls) -> str:
-        return f"those of {cls.library} that have one: {', '.join(names(cls.library, cls.kind))}"
+        return f"one of those of {cls.library} that have one: {', '.join(names(cls.library, cls.kind))}"
 
     @property
     def ready(self) -> ReadyMap | None:
@@ -123,7 +123,7 @@ class AdapterOptions(Model):
         if lacking := roles.lacking(reads_back=reads_back):
             raise ValueError(
                 f"'{self.like or self.class_}' has no ready map, and 'roles' lacks {', '.join(lacking)}; "
-                f"{self._have_one()}"
+                f"expected them, or {self._have_one()}"
             )
         given = getattr(self, "roles", roles)
         members = None if part else self._members()

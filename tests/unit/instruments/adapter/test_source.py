@@ -373,7 +373,7 @@ PLAIN = {"ranges_v": ["1 V"], "ranges_i": ["1 A"], "shortest_aperture": "1 ms", 
     [
         ({"class": PM + "Keithley9999"}, r"'pymeasure.instruments.keithley' has no class 'Keithley9999'"),
         ({"class": "nowhere.Smu"}, "'nowhere.Smu' cannot be imported: ModuleNotFoundError"),
-        ({"class": PM + "Keithley2400", "like": "mylab.Smu"}, "'mylab.Smu' has no ready map; those of pymeasure that"),
+        ({"class": PM + "Keithley2400", "like": "mylab.Smu"}, "'mylab.Smu' has no ready map; expected one of those of"),
         ({"class": PM + "Keithley2000"}, r"has no family of ours, and 'capabilities' is missing: ranges_v, ranges_i"),
         (
             {"class": PM + "Keithley2000", "capabilities": PLAIN},
