@@ -27,15 +27,24 @@ def schema(
     ] = "campaign",
 ) -> None:
     """Print the JSON schema of a file, for the editor: completion, units and ranges while typing."""
+    from labctl import files
+
+    known = models()
+    if which not in known:
+        raise BenchError(f"there is no schema of '{which}'; expected one of {', '.join(known)}")
+    print(json.dumps(files.schema(known[which]), indent=1))
+
+
+def models() -> dict[str, type[BaseModel]]:
+    """Return the model of every kind of file that people write, plug-ins included."""
     from instruments.bench import Bench
     from instruments.board_bench import BoardBench
-    from labctl import files
     from labctl.config.wafer_file import WaferFile
     from labctl.networks.train import Training
     from labctl.station import registry
     from sim_backend.description import DieDescription
 
-    models: dict[str, type[BaseModel]] = {
+    return {
         "campaign": registry.campaign_model(),
         "die": DieDescription,
         "wafer": WaferFile,
@@ -43,6 +52,3 @@ def schema(
         "board": BoardBench,
         "training": Training,
     }
-    if which not in models:
-        raise BenchError(f"there is no schema of '{which}'; expected one of {', '.join(models)}")
-    print(json.dumps(files.schema(models[which]), indent=1))
