@@ -81,7 +81,7 @@ def test_the_whole_check_runs_the_command_of_the_readme_and_leaves_the_environme
     (tree / ".venv" / "mine").touch()
     (tree / "new.py").write_text("uncommitted = True\n")
     (tree / "README.md").write_text("<!-- test -->\n```sh\necho the command > ran\n```\n")
-    programs = " ".join(f".venv/bin/{name}" for name in ("python", "ruff", "mypy", "lint-imports"))
+    programs = " ".join(f".venv/bin/{name}" for name in ("python", "ruff", "mypy", "lint-imports", "mkdocs"))
     nothing = "printf '#!/bin/sh\\n'"
     (fakes / "python3").write_text(f"#!/bin/sh\nmkdir -p .venv/bin\n{nothing} | tee {programs}\nchmod +x {programs}\n")
     with (fakes / "python3").open("a") as file:
