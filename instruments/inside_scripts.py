@@ -323,25 +323,30 @@ class InsideScripts:
 
     def _hand_over(self, unit: SourceMeasure, source: Programs) -> frozenset[Relay]:
         """Have the source reach the matrix; return the relays that are closed."""
-        io, assumed = self._io, cast("int", self.node)
+        io = self._io
         if io.state.state is not State.ROUTED:
             io.go_cold(io.active)
         ((name, matrix),) = io.relays.matrices.items()
         if not isinstance(matrix, Handed):
             raise BenchError(f"{name}: its relays can be moved by no other instrument; leave out 'tsplink'")
         present = io.relays.closed() if io.state.closed is None else io.state.closed
-        with io.state.route(present):
+        with io.state.route(present):  # what breaks off in it leaves nothing to be switched off in order
             matrix.hand_over(source.release)
-        if unit.name not in self._met:
-            expected = getattr(self._bench.instruments[name].options, "model", "")
-            model = source.linked(assumed)
-            if expected and model != expected:
-                raise InstrumentError(
-                    f"{unit.name}: node {assumed} of its TSP-Link is a {model}, and {name} is a {expected}; look at "
-                    "'tsplink' in the bench file"
-                )
-            self._met.add(unit.name)
+            if unit.name not in self._met:
+                self._meet(unit, source, name)
         return present
+
+    def _meet(self, unit: SourceMeasure, source: Programs, name: str) -> None:
+        """Ask which matrix a source finds at its node; InstrumentError if it is another model than the bench file's."""
+        assumed = cast("int", self.node)
+        expected = getattr(self._bench.instruments[name].options, "model", "")
+        model = source.linked(assumed)
+        if expected and model != expected:
+            raise InstrumentError(
+                f"{unit.name}: node {assumed} of its TSP-Link is a {model}, and {name} is a {expected}; look at "
+                "'tsplink' in the bench file"
+            )
+        self._met.add(unit.name)
 
     def _program(
         self, plan: WritePlan, cells: _Cells, pieces: Sequence[int], moves: Sequence[tuple[RelayMove, ...]]

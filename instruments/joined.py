@@ -8,15 +8,15 @@ an abort.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 from instruments.bench import Bench
-from instruments.emergency import emergency_off
+from instruments.emergency import at_once, emergency_off
 from instruments.step_sequence import SourceChannel
 from labctl.core.cell_program import Joins
-from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.source import Aperture, ChannelSetup, SourceMeasure
 from labctl.core.units import Second
 
@@ -106,11 +106,13 @@ class Joined:
         self.lead.run([Aperture(channel.name, aperture) for channel in self.channels if channel.remote])
 
     def silence(self) -> None:
-        """Switch off the lead, whose script may go on, and then the others; whoever cannot be is passed over here."""
-        parts: list[tuple[str, Any]] = [(unit.name, unit) for unit in self.others]
-        for name, unit in [(self.lead.name, self.lead), *parts]:
-            with suppress(LabError):
-                emergency_off(name, unit)
+        """Switch off all at once, so that none waits for another one; whoever cannot be is passed over here.
+
+        The others again behind the lead, whose script may have gone on driving them for as long as it was on.
+        """
+        others = {unit.name: partial(emergency_off, unit.name, unit) for unit in cast("Sequence[Any]", self.others)}
+        at_once({self.lead.name: partial(emergency_off, self.lead.name, self.lead), **others}, {})
+        at_once(others, {})
 
     def separate(self) -> None:
         """Have the others take commands of their own again; the lead lets go of them, and moves no level."""
