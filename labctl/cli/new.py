@@ -14,8 +14,8 @@ from labctl.core.texts import visible
 
 _NEXT: Mapping[str, str] = {
     "campaign": "labctl plan {path}",
-    "die": "name it in a campaign under 'dies' or 'wafer': labctl new campaign MINE.yaml",
-    "wafer": "name it in a campaign under 'wafer': labctl new campaign MINE.yaml",
+    "die": "a campaign names it, wafer: {{file: WAFER.yaml, die: {path}}}; labctl new campaign MINE.yaml writes one",
+    "wafer": "a campaign names it, wafer: {{file: {path}, die: DIE.yaml}}; labctl new campaign MINE.yaml writes one",
     "bench": "labctl check {path} --sim bytes",
     "training": "labctl train --help",
     "driver": "cd {path}, then python -m pip install -e . and python -m pytest -q; docs/write-a-driver.md explains it",
