@@ -186,8 +186,7 @@ def test_ground_that_is_not_wired_is_refused_with_file_and_line(small, tmp_path,
     path = tmp_path / "bench.yaml"
     path.write_text(text)
     key = (new or old).partition(":")[0]
-    block = "outputs:" if new else "contact:"
-    line = next(number for number, words in enumerate(text.splitlines(), 1) if words.startswith(block))
+    line = next(number for number, words in enumerate(text.splitlines(), 1) if words.strip().startswith(new or old))
     with pytest.raises(BenchError, match=f"'{key}: grounded' needs a ground row") as caught:
         files.read(path, small.Bench)
     assert f"bench.yaml:{line}" in str(caught.value)

@@ -49,8 +49,8 @@ def test_every_command_of_the_readme_works(command, labctl, campaign, few_soluti
     if words[0] == "fleet":
         pytest.importorskip("pyarrow")
         words[2] = str(finished[0])
-    if words[0] in ("reproduce", "resume", "stop"):
-        # minutes of work, or of no use on a finished run, and tried elsewhere; here the words must exist
+    if words[0] in ("reproduce", "resume", "stop", "serve"):
+        # minutes of work, without an end, or of no use on a finished run, and tried elsewhere: the words must exist
         words.append("--help")
     labctl(*words, cwd=tmp_path)
 
