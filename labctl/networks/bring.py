@@ -1,6 +1,7 @@
 """Take a network from elsewhere into the file that campaigns read, if it is as good as its maker says."""
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from protocols.preprocess import Preprocess
 _STATED = re.compile(r"\s*(\d+(?:\.(\d+))?)\s*(%?)\s*")
 _NAMED = 6
 """Layouts that a refusal names."""
+_COARSEST = 0.005
+"""Largest rounding: a text with fewer digits, such as "1" or "0.9", states whole percents."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Stated:
 
     Args:
         value: from 0 to 1.
-        rounding: half a unit of its last digit.
+        rounding: half a unit of its last digit, 0.005 at most: "1" is 99.5 % and more, not anything above 50 %.
     """
 
     text: str
@@ -38,14 +41,15 @@ class Stated:
     def read(cls, text: str) -> "Stated":
         """Return the accuracy of a text. Raises BenchError.
 
-        >>> Stated.read("93.3 %").rounding
-        0.0005
+        >>> Stated.read("93.3 %").rounding, Stated.read("0.9").rounding
+        (0.0005, 0.005)
         """
         match = _STATED.fullmatch(text)
         factor = 0.01 if match is not None and match[3] else 1.0
         if match is None or not 0 <= float(match[1]) * factor <= 1:
             raise BenchError(f"--accuracy {text}: expected what is known of the network, such as '93.3 %' or 0.933")
-        return cls(text.strip(), float(match[1]) * factor, round(0.5 * factor * 10.0 ** -len(match[2] or ""), 12))
+        rounding = round(0.5 * factor * 10.0 ** -len(match[2] or ""), 12)
+        return cls(text.strip(), float(match[1]) * factor, min(rounding, _COARSEST))
 
     def is_met(self, accuracy: float, samples: int) -> bool:
         """Return whether an accuracy on so many samples is this one: rounded to it, or one sample from it."""
@@ -95,11 +99,13 @@ def bring(
         preprocess: "scale", or nothing.
 
     Raises:
-        BenchError: the file is no network, the layout does not fit it, or the accuracy is another one: then with the
-            layouts that have it.
+        BenchError: `target` is there already, the file is no network, the layout does not fit it, or the accuracy is
+            another one: then with the layouts that have it.
         StorageError: `target` cannot be written.
     """
     new_folder_of(target)
+    if os.path.lexists(target):
+        raise BenchError(f"{target} exists already; expected a new file, nothing is written over")
     stated = Stated.read(accuracy)
     layers = read_layers(source)
     kind, before = _settings(activation, preprocess)

@@ -239,7 +239,11 @@ def usual(layers: Sequence[RawLayer], features: int) -> Layout:
 
 
 def asked_for(words: Sequence[str], layout: Layout) -> Layout:
-    """Return `layout` with the words of `--layout` in it. Raises BenchError for a word that is none."""
+    """Return `layout` with the words of `--layout` in it.
+
+    Raises:
+        BenchError: a word is none, or two say the same of the file differently.
+    """
     kinds = {
         str(member): (name, member)
         for name, kind in zip(Layout._fields, (Orientation, Signs, Pairs, Bias, BiasSign, Scaling), strict=True)
@@ -248,5 +252,9 @@ def asked_for(words: Sequence[str], layout: Layout) -> Layout:
     for word in words:
         if word not in kinds:
             raise BenchError(f"--layout {word}: expected some of {', '.join(kinds)}")
-    chosen: dict[str, Any] = dict(kinds[word] for word in words)
+    chosen: dict[str, Any] = {}
+    for word in words:
+        name, member = kinds[word]
+        if chosen.setdefault(name, member) != member:
+            raise BenchError(f"--layout {','.join(words)}: {chosen[name]} and {word} exclude each other; expected one")
     return layout._replace(**chosen)

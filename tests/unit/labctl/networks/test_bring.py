@@ -216,6 +216,7 @@ def test_a_damaged_safetensors_file_is_refused(tmp_path: Path, change: Any, said
         ({"accuracy": "good"}, "--accuracy good: expected what is known"),
         ({"accuracy": "930 %"}, "--accuracy 930 %: expected"),
         ({"layout": ["sideways"]}, "--layout sideways: expected some of in-out, out-in, plus"),
+        ({"layout": ["out-in", "minus", "in-out"]}, "--layout out-in,minus,in-out: out-in and in-out exclude each"),
         ({"scale": [1.0, 2.0, 3.0]}, "expected one positive number, or 2"),
         ({"activation": "relu"}, "--activation relu: expected tanh or sign"),
         ({"preprocess": "centre"}, "--preprocess centre: expected scale"),
@@ -233,6 +234,22 @@ def test_a_stated_accuracy_is_what_is_rounded_to_it_or_one_sample_away() -> None
     assert not Stated.read("93 %").is_met(26 / 30, 30)
     assert Stated.read("0.9333").is_met(0.93334, 1_000_000)
     assert not Stated.read("0.9333").is_met(0.9336, 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_it", "is_not"),
+    [("1", 0.995, 0.99), ("0.9", 0.905, 0.93), ("0", 0.005, 0.4), ("93.3 %", 0.9335, 0.934), ("1.000", 0.9995, 0.999)],
+)
+def test_few_digits_are_no_leave_for_another_network(text: str, is_it: float, is_not: float) -> None:
+    assert Stated.read(text).is_met(is_it, 1_000_000)
+    assert not Stated.read(text).is_met(is_not, 1_000_000)
+
+
+def test_a_file_that_is_there_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "ours.npz").write_bytes(b"mine")
+    with pytest.raises(BenchError, match=r"ours\.npz exists already; expected a new file"):
+        bring(tmp_path / "no-such.npz", tmp_path / "ours.npz", "wine", STATED)
+    assert (tmp_path / "ours.npz").read_bytes() == b"mine"
 
 
 def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: Any) -> None:
