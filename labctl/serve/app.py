@@ -10,7 +10,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -71,7 +71,7 @@ class Pages:
     async def home(self, request: Request) -> Response:
         """The list of runs; of a folder that is a run itself, its page."""
         if self._runs.single:
-            return RedirectResponse(f"runs/{self._runs.single}", status_code=303)
+            return RedirectResponse(f"runs/{quote(self._runs.single, safe='')}", status_code=303)
         parts = await run_in_threadpool(self._list)
         return _page("Runs", "", "news", parts, alive=True)
 
@@ -85,8 +85,10 @@ class Pages:
         """The page of a run."""
         live = await run_in_threadpool(self._live, request)
         look = await run_in_threadpool(live.look)
-        name = live.folder.resolve().name
-        return _page(name, "../", f"{name}/news", look.parts, alive=look.alive, back=not self._runs.single)
+        id_ = request.path_params["run"]
+        return _page(
+            id_, "../", f"{quote(id_, safe='')}/news", look.parts, alive=look.alive, back=not self._runs.single
+        )
 
     async def run_news(self, request: Request) -> Response:
         """The parts of the page of a run that are others than the browser has."""

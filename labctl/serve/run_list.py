@@ -1,6 +1,7 @@
 """The runs in a folder: which there are, and where each stands in one line."""
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from labctl.storage.run_log import RunState
 MOST = 1000
 """Runs that are listed, the newest first."""
 _SHARE = 0.003
-"""Of one processor, that reading the list anew may take."""
+"""Of one processor, that reading the list anew may take; as much again: runs that could not be read, if not written."""
 _LEAST = 2.0
 """Shortest time between two looks at all runs, s."""
 _SUFFIXES = ("", "-wal")
@@ -52,21 +53,32 @@ class Listed:
 
 @dataclass
 class _Known:
+    """A run as it was read; with its rows if more may come, or what is said of it may change without any.
+
+    What is said of a bench depends on locks and on its latch too, which are no files of the run.
+    """
+
     stamp: tuple[object, ...]
     listed: Listed
     state: RunState | None = None
     rows: list[RunRow] | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is new of it before its journal is."""
+        return self.listed.exit_code is not None and not self.listed.problem
+
 
 class RunList:
-    """The runs in `root`, which is a folder of run folders, or one run folder."""
+    """The runs in `root`, which is a folder of run folders, or one run folder, for any number of people who look."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._known: dict[str, _Known] = {}
         self._paths: dict[str, Path] = {}
-        self._listed: tuple[Listed, ...] = ()
-        self._pace = Pace(_SHARE, _LEAST)
+        self._listed: tuple[Listed, ...] | None = None
+        self._lock = threading.Lock()
+        self._pace, self._mended = Pace(_SHARE, _LEAST), Pace(_SHARE, _LEAST)
 
     @property
     def single(self) -> str:
@@ -80,11 +92,27 @@ class RunList:
         return self._paths.get(id_)
 
     def runs(self) -> tuple[Listed, ...]:
-        """Return the runs, those that go on first, then the newest."""
-        if self._pace.due:
-            with self._pace.work():
-                self._listed = tuple(sorted(self._look(), key=lambda run: (not run.alive, -run.until, run.id)))
-        return self._listed
+        """Return the runs, those that go on first, then the newest; while somebody else looks, the list of before.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        last = self._listed
+        if last is not None and not self._pace.due:
+            return last
+        if not self._lock.acquire(blocking=last is None):
+            assert last is not None
+            return last
+        try:
+            if self._listed is None or self._pace.due:
+                with self._pace.work():
+                    self._listed = tuple(sorted(self._look(), key=lambda run: (not run.alive, -run.until, run.id)))
+            return self._listed
+        except StorageError:
+            self._listed = None  # an old list would hide it
+            raise
+        finally:
+            self._lock.release()
 
     def _folders(self) -> Iterator[tuple[str, Path]]:
         """Yield the run folders; links that lead out of the folder are left out."""
@@ -103,9 +131,19 @@ class RunList:
 
     def _look(self) -> list[Listed]:
         folders = sorted(self._folders(), key=lambda one: -_written(one[1]))[:MOST]
-        known, self._known = self._known, {}
+        known, unread, again = self._known, dict[str, Path](), self._mended.due
+        self._known = {}
         for id_, folder in folders:
-            self._known[id_] = _look_again(id_, folder, known.get(id_))
+            before, stamp = known.get(id_), tuple(stamps_of(folder))
+            if before is None or before.stamp != stamp or not (before.listed.problem or before.has_ended):
+                before = _read(id_, folder, stamp, before)
+            elif before.listed.problem and again:
+                unread[id_] = folder
+            self._known[id_] = before
+        if unread:
+            with self._mended.work():
+                for id_, folder in unread.items():
+                    self._known[id_] = _read(id_, folder, tuple(stamps_of(folder)), None)
         return [one.listed for one in self._known.values()]
 
 
@@ -130,21 +168,18 @@ def stamps_of(folder: Path) -> list[tuple[int, int]]:
     return stamps
 
 
-def _look_again(id_: str, folder: Path, before: _Known | None) -> _Known:
-    """Return a run as it is now; one that has ended and was not written since is not read."""
-    stamp = tuple(stamps_of(folder))
-    if before is not None and before.stamp == stamp and not before.listed.alive:
-        return before
+def _read(id_: str, folder: Path, stamp: tuple[object, ...], before: _Known | None) -> _Known:
+    """Return a run as it is now."""
     try:
         state, rows = (
             read_run(folder)
             if before is None or before.state is None or before.rows is None
             else read_run(folder, before.state, before.rows)
         )
-        listed = _listed(id_, folder, state)
+        known = _Known(stamp, _listed(id_, folder, state), state, rows)
     except LabError as error:
         return _Known(stamp, _unread(id_, folder, str(error)))
-    return _Known(stamp, listed, state, rows) if listed.alive else _Known(stamp, listed)
+    return _Known(stamp, known.listed) if known.has_ended else known
 
 
 def _listed(id_: str, folder: Path, state: RunState) -> Listed:

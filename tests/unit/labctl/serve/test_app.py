@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,26 @@ def test_a_folder_that_is_a_run_leads_to_its_page(runs: Path) -> None:
     home = ask(page, "/")
     assert (home.status, home.headers["location"]) == (303, "runs/ended")
     assert "All runs" not in ask(page, "/runs/ended").text
+
+
+@pytest.mark.parametrize(
+    ("name", "address"), [("night #3", "night%20%233"), ("50%", "50%25"), ("a?b&c;ä", "a%3Fb%26c%3B%C3%A4")]
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="? is in no name there")
+def test_a_run_of_any_name_has_an_address(runs: Path, name: str, address: str) -> None:
+    (runs / "ended").rename(runs / name)
+    page = application(RunList(runs), Access.of("127.0.0.1"))
+    assert f'href="runs/{address}"' in ask(page, "/").text
+    assert f'data-news="{address}/news"' in ask(page, f"/runs/{name}").text
+    single = application(RunList(runs / name), Access.of("127.0.0.1"))
+    assert ask(single, "/").headers["location"] == f"runs/{address}"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a link needs a right there")
+def test_a_link_is_asked_for_news_by_its_own_name(page: Any, runs: Path) -> None:
+    os.symlink(runs / "ended", runs / "newest")
+    assert 'data-news="newest/news"' in ask(page, "/runs/newest").text
+    assert ask(page, "/runs/newest/news").status == 200
 
 
 def test_news_are_what_a_browser_does_not_have(page: Any, runs: Path) -> None:

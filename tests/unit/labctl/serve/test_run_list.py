@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from labctl.core.errors import StorageError
 from labctl.core.events import RunEnded
 from labctl.core.exit_codes import Status
+from labctl.report.pace import Pace
 from labctl.serve import run_list
 from labctl.serve.run_list import RunList
 from labctl.storage.journal import Journal
 from labctl.storage.run_log import Runlog
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -44,14 +47,65 @@ def test_a_run_that_has_ended_is_read_once_and_one_that_goes_on_is_followed(
     original = run_list.read_run
     monkeypatch.setattr(run_list, "read_run", lambda folder, *more: read.append(folder.name) or original(folder, *more))
     every.runs()
-    assert read == ["going"]
+    assert sorted(read) == ["damaged", "going", "killed"]  # of these something may be new without a new row
     with Runlog.open(runs / "going") as log:
         log.write(RunEnded(outcome=Status.ABORT, exit_code=4, reason="enough"))
     of = {run.id: run for run in every.runs()}
     assert (of["going"].alive, of["going"].exit_code) == ("", 4)
     read.clear()
     every.runs()
-    assert read == []
+    assert sorted(read) == ["damaged", "killed"]
+    read.clear()
+    every._mended = Pace(1e9, 1e9)
+    with every._mended.work():
+        pass
+    every.runs()
+    assert read == ["killed"], "to read what is damaged has a pace of its own"
+
+
+def test_what_is_said_of_a_bench_follows_its_locks_and_its_latch(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter(["its guard makes the bench safe at this moment", "OUTPUTS MAY BE ON"])
+    every = RunList(runs)
+    for text in said:
+        monkeypatch.setattr(run_list, "bench_text", lambda *_, text=text: text)
+        (killed,) = [run for run in every.runs() if run.id == "killed"]
+        assert killed.text.endswith(text)
+
+
+def test_a_run_that_was_mended_is_listed_again_though_its_journal_was_not_written(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path, *_: object) -> None:
+        raise StorageError(f"{folder}: cannot be read: Permission denied")
+
+    every = RunList(runs)
+    with monkeypatch.context() as denied:
+        denied.setattr(run_list, "read_run", refuse)
+        assert all("Permission denied" in run.problem for run in every.runs())
+    assert [run.id for run in every.runs() if run.problem] == ["damaged"]
+
+
+def test_many_who_look_at_once_read_once_and_get_the_list_of_before(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = RunList(runs)
+    before = every.runs()
+    inside, leave, looks = threading.Event(), threading.Event(), list[int]()
+
+    def look() -> list[run_list.Listed]:
+        looks.append(1)
+        inside.set()
+        assert leave.wait(PATIENCE)
+        return []
+
+    monkeypatch.setattr(every, "_look", look)
+    first = threading.Thread(target=every.runs)
+    first.start()
+    assert inside.wait(PATIENCE)
+    assert every.runs() == before
+    leave.set()
+    first.join(PATIENCE)
+    assert (every._listed, len(looks)) == ((), 1)
 
 
 def test_a_folder_that_is_a_run_has_that_one(runs: Path) -> None:
@@ -94,6 +148,16 @@ def test_work_by_hand_and_a_run_without_its_journal_say_what_they_are(runs: Path
 def test_a_folder_that_is_gone_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be read: No such file"):
         RunList(tmp_path / "nowhere").runs()
+
+
+def test_a_folder_that_goes_away_is_said_as_long_as_it_is_away(runs: Path) -> None:
+    every = RunList(runs)
+    every.runs()
+    runs.rename(runs.parent / "away")
+    every._pace = Pace(1e9, 1e9)
+    for _ in range(2):
+        with pytest.raises(StorageError, match="cannot be read: No such file"):
+            every.runs()
 
 
 def test_only_the_newest_are_listed(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
