@@ -37,6 +37,7 @@ _NAMES = (
     (re.compile(rb"(?<![A-Za-z_])[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"), b"#"),
     (re.compile(rb"(?<![A-Za-z_])[+-]?#"), b"#"),
 )
+_CHANNELS = re.compile(rb"\(@[#A0!,]+\)")
 _REPEATED = re.compile(rb"(.{4,120}?)\1+", re.S)
 _VERB = re.compile(rb'"do": "(\w+)"')
 _QUESTION = re.compile(rb"print\(.*|:[^\n]*\?", re.S)
@@ -115,7 +116,7 @@ def shape_of(message):
         message = names.sub(name, message)
     while (shorter := _REPEATED.sub(rb"\1", message)) != message:
         message = shorter
-    return re.sub(rb"#A#(,#A#)*", b"#A#", message)
+    return _CHANNELS.sub(b"(@#)", re.sub(rb"#A#(,#A#)*", b"#A#", message))
 
 
 @cache

@@ -430,6 +430,15 @@ def test_a_journal_in_a_folder_that_cannot_be_written_opens(open_folder: Path, s
         folder.chmod(0o755)
 
 
+def test_texts_that_became_bytes_are_damage(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, {"die": "A"}) as journal:
+        journal.intend("s", "sense", {"k": 1})
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as db, db:
+        db.execute("UPDATE log SET kind = CAST(kind AS BLOB) WHERE kind = 'sense'")
+    with Journal.open(tmp_path) as journal, pytest.raises(StorageError, match="row 2 is damaged"):
+        list(journal.operations())
+
+
 def test_a_flipped_byte_is_an_error_or_changes_nothing(tmp_path: Path) -> None:
     with Journal.create(tmp_path, {"die": "A"}) as journal:
         for k in range(20):
