@@ -22,11 +22,11 @@ from labctl.core.errors import BenchError, StorageError
 from labctl.core.figure import Figures
 from labctl.core.picture import pictures_of_run
 from labctl.export.crate_check import problems
-from labctl.export.crate_data import Private, die_lines, inputs_of, write_die
+from labctl.export.crate_data import die_lines, inputs_of, write_die
 from labctl.export.crate_metadata import NAME, CrateFile, Facts, description_of, licence_address, metadata
 from labctl.export.dictionary import Word, figure_words, words_of
 from labctl.export.figure_scripts import draw, scripts_of
-from labctl.storage.hdf5_reader import SealedDie
+from labctl.export.private import Private
 from labctl.storage.identity import Identity
 from labctl.storage.manifest import run_meta
 from labctl.storage.run_log import RunState, read_state
@@ -67,7 +67,7 @@ def publish(run: Path, target: Path, licence: str, about: About, published: str)
     if not sealed:
         raise BenchError(f"no die of {run} is sealed; expected a run with data to publish")
     private = Private(run, meta)
-    private.refuse(" ".join([licence, about.model_dump_json()]).replace("https://", ""), "what is said of the bundle")
+    private.refuse([licence, about.model_dump(mode="json")], "what is said of the bundle")
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
         folder = Path(name) / "bundle"
         _fill(folder, run, state, meta, licence, about, published, private)
@@ -105,14 +105,14 @@ def _fill(
     for die in sealed.values():
         assert die.last is not None
         path = f"data/{die.name}.h5"
-        for table in write_die(run, die.name, die.folder, die.last.sha256, meta, folder / path):
+        written = write_die(run, die.name, die.folder, die.last.sha256, meta, folder / path, private)
+        for table in written.tables:
             tables.setdefault(table.name, table)
         titles[path] = f"tables and operations of die {die.name}"
-        with SealedDie(run / "dies" / f"{die.folder}.h5", die.last.sha256, die.folder) as source:
-            instruments |= source.noted("instruments")
-            calibrations |= source.noted("calibration")
+        instruments |= written.instruments
+        calibrations |= written.calibrations
     _csv(folder / "data" / "dies.csv", die_lines(state, sealed, private))
-    kept, left = inputs_of(run, meta)
+    kept, left = inputs_of(run, meta, private)
     left |= {
         f"die {die.name}": "it was not sealed" for die in state.dies.values() if die.tries and die.name not in sealed
     }
@@ -132,12 +132,14 @@ def _fill(
     words = [*words_of(list(tables.values())), *figure_words(declared, names, "dies.csv")]
     _csv(folder / "dictionary.csv", [Word._fields, *words])
     wafers = {str(d["name"]): str(d.get("wafer", "")) for d in meta["dies"]}
+    identity, operator = Identity.of(state), _operator(kept, meta)
+    private.refuse([operator, identity.wafer, identity.lot], f"{run / 'run.json'}: operator, wafer or lot")
     facts = Facts(
         title=about.title or str(meta.get("title") or meta.get("name", "")),
         licence=licence,
         published=published,
         about=about,
-        operator=_operator(kept, meta),
+        operator=operator,
         started=_iso(state.since),
         ended=_iso(state.until),
         body=str(meta.get("body", "")) + (", with injected faults: no measurement" if meta.get("faults") else ""),
@@ -145,7 +147,7 @@ def _fill(
         temperature=meta.get("temperature"),
         version=str(dict(meta.get("versions") or {}).get("mtj-labctl", "")),
         commit=str(meta.get("git_commit", "")),
-        identity=Identity.of(state),
+        identity=identity,
         instruments=instruments,
         calibrations=calibrations,
         dies=[(name, wafers.get(name, "")) for name in sealed],
@@ -171,8 +173,9 @@ def _operator(inputs: Mapping[str, bytes], meta: Mapping[str, Any]) -> str:
 
 
 def _described(folder: Path, path: str, title: str) -> CrateFile:
-    data = (folder / path).read_bytes()
-    return CrateFile(path, title, hashlib.sha256(data).hexdigest(), len(data))
+    with (folder / path).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return CrateFile(path, title, sha256, file.tell())
 
 
 def _csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:

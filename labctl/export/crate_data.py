@@ -5,17 +5,15 @@ as they are: a published file has the tables, the operations and an allowlist of
 layout of a sealed file, and opens like one.
 """
 
-import os
-import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from labctl.core.errors import BenchError, StorageError
+from labctl.core.errors import StorageError
 from labctl.core.figure import Figures
-from labctl.core.secrets import secret_in
+from labctl.export.private import Private
 from labctl.storage.hdf5_content import check, write
 from labctl.storage.hdf5_items import Group, Item, dataset, default_plot, plots, table_items, values
 from labctl.storage.hdf5_reader import SealedDie
@@ -30,35 +28,24 @@ _RUN = (
 """Keys of ``run.json`` that are published; what is not named here stays at home."""
 _DIE = ("die", "serial", "place", "wafer", "limits", "description")
 """Keys of the meta of a die that are published."""
-_ABSOLUTE = re.compile(r"(?<![\w.:/@~-])(?:~[\w.-]*/|/(?:[\w.+-]+/)+|[A-Za-z]:[\\/]|\\\\[\w.-]+\\)[\w.+-]*")
-"""A path that begins at the root of a file system, in the home of somebody, or on a drive or a share."""
 
 
-class Private:
-    """What must not leave: folders of this run and its computer, and the account with that computer's name."""
+class PublishedDie(NamedTuple):
+    """What of a sealed file a bundle says besides.
 
-    def __init__(self, run: Path, meta: Mapping[str, Any]) -> None:
-        folders = {str(meta.get("cwd", "")), str(run.absolute()), str(Path.home()), os.getcwd()}
-        folders |= {str(Path(str(meta.get("executable", ""))).parent)}
-        folders |= {str(Path(str(kept.get("path", ""))).parent) for kept in dict(meta.get("files") or {}).values()}
-        self._words = sorted((f for f in folders if len(Path(f).parts) > 1), key=len, reverse=True)
-        self._words += [f"@{meta['host']}"] if meta.get("host") else []
+    Args:
+        instruments: who they said they are at the last approach, by name; `calibrations` likewise.
+    """
 
-    def found_in(self, text: str) -> str:
-        """Return what of a text must not leave, in words; "" if nothing."""
-        if any(word in text for word in self._words) or _ABSOLUTE.search(text):
-            return "a path of a computer"
-        return secret_in(text)[1]
-
-    def refuse(self, text: str, where: str) -> str:
-        """Return `text`. Raises BenchError, naming `where`, if something of it must not leave."""
-        if what := self.found_in(text):
-            raise BenchError(f"{where} has {what} in it, which is not published; expected a run without it")
-        return text
+    tables: list[Table]
+    instruments: dict[str, str]
+    calibrations: dict[str, str]
 
 
-def write_die(run: Path, name: str, file: str, sha256: str, meta: Mapping[str, Any], target: Path) -> list[Table]:
-    """Write the published file of a die, and return its tables; the new file has been compared with them.
+def write_die(
+    run: Path, name: str, file: str, sha256: str, meta: Mapping[str, Any], target: Path, private: Private
+) -> PublishedDie:
+    """Write the published file of a die, which has been compared with what was to be written.
 
     Args:
         file: try of the die, as its sealed file is called.
@@ -66,10 +53,10 @@ def write_die(run: Path, name: str, file: str, sha256: str, meta: Mapping[str, A
         meta: of the run.
 
     Raises:
-        BenchError: a column has a path or a secret in it.
+        BenchError: a column, an instrument or its calibration has a path or a secret in it.
         StorageError: the sealed file is damaged, or the new one cannot be written.
     """
-    private, source = Private(run, meta), run / "dies" / f"{file}.h5"
+    source = run / "dies" / f"{file}.h5"
     with SealedDie(source, sha256, file) as die:
         tables = [die.table(table) for table in sorted(die.tables)]
         for table in tables:
@@ -78,9 +65,11 @@ def write_die(run: Path, name: str, file: str, sha256: str, meta: Mapping[str, A
                     for text in np.unique(cells).tolist():
                         private.refuse(text, f"{source}: the column {column} of {table.name}")
         own = {key: die.meta[key] for key in _DIE if key in die.meta}
-        private.refuse(repr(own), f"{source}: what is known of the die")
+        private.refuse(own, f"{source}: what is known of the die")
+        instruments, calibrations = die.noted("instruments"), die.noted("calibration")
+        private.refuse([instruments, calibrations], f"{source}: what instruments said of themselves")
         published = {key: meta[key] for key in _RUN if key in meta}
-        private.refuse(repr(published), f"{run / 'run.json'}")
+        private.refuse(published, f"{run / 'run.json'}")
         items: list[Item] = [
             dataset("/entry/title", f"{meta.get('title') or meta.get('name', '')}: {name}"),
             Group("/entry/provenance", {"NX_class": "NXcollection"}),
@@ -98,7 +87,7 @@ def write_die(run: Path, name: str, file: str, sha256: str, meta: Mapping[str, A
         write(target, items)
         put_seal(target)
         check(target, items)
-    return tables
+    return PublishedDie(tables, instruments, calibrations)
 
 
 def _no_events() -> Iterator[Item]:
@@ -118,21 +107,22 @@ def die_lines(state: RunState, published: Collection[str], private: Private) -> 
     for die in state.dies.values():
         last = die.last
         figures = last.figures if last else {}
-        text = [private.refuse(word, f"die {die.name}") for word in (die.state.value, die.bin)]
+        text = [die.state.value, die.bin]
+        private.refuse(text, f"die {die.name}")
         file = f"data/{die.name}.h5" if die.name in published else ""
         about = [die.name, wafers.get(die.name, ""), *die.at, int(die.golden), *text, last.hard if last else 0]
         yield [*about, int(bool(die.suspect)), file, *(figures.get(name, "") for name in names)]
 
 
-def inputs_of(run: Path, meta: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, str]]:
+def inputs_of(run: Path, meta: Mapping[str, Any], private: Private) -> tuple[dict[str, bytes], dict[str, str]]:
     """Return the input files that are published, by name, and why others are left out, by name.
 
     Raises:
-        StorageError: a file is not the one that the run was started with.
+        StorageError: a file cannot be read, or is not the one that the run was started with.
     """
     from labctl.files import digest
 
-    private, roles = Private(run, meta), {str(name): role for role, name in dict(meta.get("roles") or {}).items()}
+    roles = {str(name): role for role, name in dict(meta.get("roles") or {}).items()}
     data = {str(d) for stage in meta.get("stages", ()) for d in dict(stage.get("inputs") or {}).get("data", ())}
     kept, left = {}, {}
     for name, about in dict(meta.get("files") or {}).items():
@@ -149,8 +139,8 @@ def inputs_of(run: Path, meta: Mapping[str, Any]) -> tuple[dict[str, bytes], dic
             left[name] = "a bench file, which has addresses of the lab's network"
         elif about["sha256"] in data:
             left[name] = "a data set, which may be under another licence"
-        elif what := private.found_in(content.decode("utf-8", "replace")):
-            left[name] = f"it has {what} in it"
+        elif why := private.found_in_file(run / "files" / name, content):
+            left[name] = why
         else:
             kept[name] = content
     return kept, left

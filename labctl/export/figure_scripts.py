@@ -9,8 +9,9 @@ import runpy
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from importlib import resources
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from labctl.core.errors import StorageError
 from labctl.core.figure import Figure
@@ -32,40 +33,44 @@ class Script(NamedTuple):
 
 
 def scripts_of(pictures: Sequence[Declared], figures: Sequence[Figure], tables: Collection[str]) -> Iterator[Script]:
-    """Yield the scripts of a run.
+    """Yield the scripts of a run; each has a stem of its own, a second picture of a column one with a number.
 
     Args:
         pictures: that the run declares.
         figures: figures of merit that its dies have and that have a map.
         tables: that its dies have.
     """
+    taken: set[str] = set()
+    for kind, wanted, values in _wanted(pictures, figures, tables):
+        first = re.sub(r"[^A-Za-z0-9_-]", "_", wanted)
+        stem = next(s for n in count(1) if (s := first if n == 1 else f"{first}_{n}").lower() not in taken)
+        taken.add(stem.lower())
+        yield _filled(kind, stem, **values)
+
+
+def _wanted(
+    pictures: Sequence[Declared], figures: Sequence[Figure], tables: Collection[str]
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield template, stem and values of each script; a stem may come twice."""
     for declared in pictures:
         picture = declared.picture
         if picture.table not in tables:
             continue
         of = picture.column if isinstance(picture, CellMap) else f"{picture.y}_{picture.x}"
         kind = "cell_map" if isinstance(picture, CellMap) else "curves"
-        yield _filled(kind, f"{picture.table}_{of}", **asdict(picture))
+        yield kind, f"{picture.table}_{of}", asdict(picture)
     if "survey" in tables:
-        yield _filled("distribution", "survey_distribution", title="distribution of the surveyed conductances")
+        yield "distribution", "survey_distribution", {"title": "distribution of the surveyed conductances"}
     if "accuracy" in tables:
-        yield _filled("accuracy", "accuracy", title="accuracy of every solution on the test samples")
+        yield "accuracy", "accuracy", {"title": "accuracy of every solution on the test samples"}
     for figure in figures:
         titled = f"{figure.key} [{figure.unit}]" if figure.unit else figure.key
-        yield _filled(
-            "figure_map",
-            f"dies_{figure.key}",
-            title=figure.title,
-            column=titled,
-            unit=figure.shown_unit,
-            factor=figure.factor,
-            digits=figure.digits,
-        )
+        values = {"title": figure.title, "column": titled, "unit": figure.shown_unit}
+        yield "figure_map", f"dies_{figure.key}", {**values, "factor": figure.factor, "digits": figure.digits}
 
 
 def _filled(kind: str, stem: str, *, title: str, **values: object) -> Script:
     template = (resources.files("labctl.export") / "scripts" / f"{kind}.txt").read_text(encoding="utf-8")
-    stem = re.sub(r"[^A-Za-z0-9_-]", "_", stem)
     shown = title.replace("\\", "/").replace('"', "'")
     return Script(stem, title, template.format(stem=stem, title=_Title(shown, title), **values))
 

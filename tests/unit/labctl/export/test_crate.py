@@ -7,10 +7,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import zipfile
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import matplotlib.figure
 import numpy as np
 import pytest
 import typer
@@ -22,13 +24,16 @@ from labctl.cli import publish as command
 from labctl.config.about import About
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.events import Resumed
-from labctl.core.picture import Curves, Declared
+from labctl.core.figure import Figure
+from labctl.core.picture import CellMap, Curves, Declared
+from labctl.export import crate
 from labctl.export.crate import publish, zipped
 from labctl.export.crate_check import contents, problems
-from labctl.export.crate_data import Private
 from labctl.export.crate_metadata import NAME
 from labctl.export.figure_scripts import draw, scripts_of
+from labctl.export.private import Private
 from labctl.files import load
+from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.run_log import Runlog, recorded_digests
 
 DIE = "name: small\ngeometry: {n_rows: 4, n_cols: 3}\njunction: {diameter: 80 nm, ra: 12 ohm um^2, tmr: 120 %}\n"
@@ -108,7 +113,7 @@ def test_the_library_of_ro_crates_reads_it(bundle: Path) -> None:
     library = pytest.importorskip("rocrate.rocrate", reason="needs rocrate")
     crate = library.ROCrate(str(bundle))
     assert crate.name == "Two dies | of 4 x 3 cells"
-    assert {one.id for one in crate.data_entities} == {name for name in contents(bundle) if name != NAME}
+    assert {one.id for one in crate.data_entities} == {name for name, _ in contents(bundle) if name != NAME}
     assert crate.get("#run")["agent"]["name"] == "Ana"
 
 
@@ -168,7 +173,7 @@ def test_a_zip_depends_on_names_and_contents_alone(bundle: Path, tmp_path: Path)
 
 
 def test_no_path_no_account_and_no_secret_is_in_it(original: Path, bundle: Path) -> None:
-    for name, data in contents(bundle).items():
+    for name, data in ((path.name, path.read_bytes()) for path in bundle.rglob("*") if path.is_file()):
         for word in (str(original), "somebodys-desk", str(Path.home()), sys.prefix, f"@{socket.gethostname()}"):
             assert word.encode() not in data, f"{name} has {word}"
     meta = labctl.open_run(bundle / "data" / "A.h5").meta
@@ -182,6 +187,15 @@ def test_no_path_no_account_and_no_secret_is_in_it(original: Path, bundle: Path)
         ("# C:\\Users\\ana\\mtj.yaml", "a path of a computer"),
         ("# \\\\server\\share\\mtj.yaml", "a path of a computer"),
         ("# ~ana/mtj/first.yaml", "a path of a computer"),
+        ("path: ~/mtj.yaml", "a path of a computer"),
+        ("# file:///home/a/x", "a path of a computer"),
+        ("data:/mnt/nas/x", "a path of a computer"),
+        ("# nas:/export/lab/x", "a path of a computer"),
+        ("# //server/share/x", "a path of a computer"),
+        ("# smb://server/share/x", "a path of a computer"),
+        ("# https://www.example.org/x?at=/home/ana/x", "a path of a computer"),
+        ("# k:/ ~/ and ~1/2", ""),
+        ("# https://www.example.org:8080/a/b.html#c, doi://10.1103/a/b, <a><b/></a>, a//b/c/", ""),
         ("# https://hooks.example.org/services/T0/B0", "the address of a webhook"),
         ("# https://www.example.org/a/b.html and 1/2, a/b, 50 %/min", ""),
     ],
@@ -197,12 +211,93 @@ def test_an_input_with_a_path_is_left_out_and_said(run: Path, tmp_path: Path) ->
     text = (run / "files" / "01-small.yaml").read_bytes() + b"# from /home/ana/mtj\n"
     (run / "files" / "01-small.yaml").write_bytes(text)
     meta["files"]["01-small.yaml"]["sha256"] = hashlib.sha256(text).hexdigest()
-    kept, left = crate_data.inputs_of(run, {**meta, "roles": {"campaign": "00-campaign.yaml"}})
+    kept, left = crate_data.inputs_of(run, {**meta, "roles": {"campaign": "00-campaign.yaml"}}, Private(run, meta))
     assert (sorted(kept), left) == (["00-campaign.yaml"], {"01-small.yaml": "it has a path of a computer in it"})
-    kept, left = crate_data.inputs_of(run, {**meta, "roles": {"bench": "00-campaign.yaml"}})
+    kept, left = crate_data.inputs_of(run, {**meta, "roles": {"bench": "00-campaign.yaml"}}, Private(run, meta))
     assert left["00-campaign.yaml"] == "a bench file, which has addresses of the lab's network"
     with pytest.raises(StorageError, match="is not the file that the run was started with"):
-        crate_data.inputs_of(run, labctl.open_run(run).meta)
+        crate_data.inputs_of(run, labctl.open_run(run).meta, Private(run, meta))
+
+
+NOISE = np.frombuffer(b"k:/ ~/ \\\\a\\ /a/b/" * 40, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "why"),
+    [
+        ({"w": NOISE, "training": np.array('{"data": "wine"}'), "names": np.array([b"a", b"b"])}, ""),
+        ({"training": np.array('{"data": "/home/ana/wine.npz"}')}, "its array training has a path of a computer in it"),
+        ({"t": np.array(json.dumps({"note": "x\n/home/ana/x"}))}, "its array t has a path of a computer in it"),
+        ({"at": np.array([b"x", b"nas:/export/lab/x"])}, "its array at has a path of a computer in it"),
+        ({"see hooks.example.org/services/T0/B0": NOISE}, "the name of an array has the address of a webhook in it"),
+        ({"w": np.array([NOISE], object)}, "it is an archive that is no whole npz file of plain arrays, so it"),
+    ],
+)
+def test_texts_of_an_npz_file_are_looked_through_and_numbers_are_none(
+    tmp_path: Path, arrays: dict[str, Any], why: str
+) -> None:
+    for save in (np.savez, np.savez_compressed):
+        with (tmp_path / "x.npz").open("wb") as file:
+            save(file, **arrays)
+        found = Private(tmp_path / "run", {}).found_in_file(tmp_path / "x.npz", (tmp_path / "x.npz").read_bytes())
+        assert found[: len(why) or None] == why
+
+
+def test_files_that_cannot_be_looked_through_stay(tmp_path: Path) -> None:
+    path, private = tmp_path / "x.npz", Private(tmp_path / "run", {})
+    np.savez(path, w=NOISE)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("note.txt", "/home/ana/x")
+    assert private.found_in_file(path, path.read_bytes()).startswith("it has something besides arrays in it")
+    assert private.found_in_file(path, bytes(range(256))).startswith("it is binary and no npz file")
+    assert private.found_in_file(path, "# 80 \xb5m".encode("latin-1")) == ""
+    assert (
+        private.found_in_file(path, "# \xb5m of /home/ana/x".encode("latin-1")) == "it has a path of a computer in it"
+    )
+
+
+def spoken(what: str, said: str) -> Any:
+    return lambda die, of: {"smu": said} if of == what else {}
+
+
+def test_what_instruments_say_and_lot_and_operator_are_looked_through(
+    original: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    for what in ("instruments", "calibration"):
+        with monkeypatch.context() as patch:
+            patch.setattr(SealedDie, "noted", spoken(what, "SMU, kept in /home/ana/smu/"))
+            with pytest.raises(BenchError, match="what instruments said of themselves has a path of a computer in it"):
+                publish(original, tmp_path / "bundle", "CC0-1.0", About(), "2026-12-01")
+    monkeypatch.setattr(crate, "_operator", lambda *_: "//server/share/ana")
+    with pytest.raises(BenchError, match="operator, wafer or lot has a path of a computer in it"):
+        publish(original, tmp_path / "bundle", "CC0-1.0", About(), "2026-12-01")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_subsites_share_a_place_on_the_map_and_wafers_have_a_panel_each(tmp_path: Path, monkeypatch: Any) -> None:
+    lines = [f"{w},{x},0,0,{x + 10 * k + n}" for k, w in enumerate("AB") for x in (0, 1) for n in range(2)]
+    lines += ["A,0,0,1,99", "B,1,0,0,"]
+    (script,) = scripts_of([], [Figure("g", "a figure", "a note", on_map=True)], [])
+    for folder in ("data", "figures"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "data" / "dies.csv").write_text("\n".join(["wafer,x,y,golden,g", *lines]), encoding="utf-8")
+    (tmp_path / "figures" / "g.py").write_text(script.text, encoding="utf-8")
+    told: list[list[str]] = []
+    save = matplotlib.figure.Figure.savefig
+
+    def saved(figure: Any, *more: Any, **how: Any) -> None:
+        told.extend([text.get_text() for text in axis.texts] for axis in figure.axes)
+        save(figure, *more, **how)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", saved)
+    assert [path.name for path in draw(tmp_path / "figures" / "g.py")] == ["dies_g.png"]
+    assert told == [["0", "1", "1", "2"], ["10", "11", "11", "12", "-"], []]
+
+
+def test_two_pictures_of_one_column_have_a_script_each() -> None:
+    one = CellMap("survey", "g_p", "one", "S", 1.0)
+    stems = [script.stem for script in scripts_of([Declared(one), Declared(one)], [], ["survey"])]
+    assert stems == ["survey_g_p", "survey_g_p_2", "survey_distribution"]
 
 
 def test_what_cannot_be_published_is_refused_and_nothing_is_left(run: Path, tmp_path: Path) -> None:
@@ -277,8 +372,8 @@ def test_the_command_writes_the_same_bytes_of_the_same_run_and_date(run: Path, b
     words = [str(run), "--out", str(tmp_path / "b.zip"), "--about", str(tmp_path / "about.yaml"), "--json"]
     words += ["--date", "2026-12-01"]
     done = CliRunner().invoke(app, words)
-    assert json.loads(done.stdout)["files"] == sorted(contents(tmp_path / "b.zip"))
-    assert contents(tmp_path / "b.zip") == contents(bundle)  # of a copy of the run, to the byte
+    assert json.loads(done.stdout)["files"] == [name for name, _ in contents(tmp_path / "b.zip")]
+    assert dict(contents(tmp_path / "b.zip")) == dict(contents(bundle))  # of a copy of the run, to the byte
     for more, said in (
         (["--licence", "CC0-1.0"], "expected one licence"),
         (["--date", "tomorrow"], "expected a day such as 2026-12-01"),
