@@ -63,7 +63,7 @@ class Access:
     """What a request has to have.
 
     Args:
-        names: by which the page may be asked for, besides those of this computer.
+        names: by which the page may be asked for, besides those of this computer; the address that it is bound to too.
         token: "" if everybody who reaches the page may see it.
         anywhere: the page is bound beyond this computer, so any address may be asked for; no name stands for one.
     """
@@ -82,7 +82,7 @@ class Access:
         anywhere = not is_loopback(address)
         if anywhere and not token:
             raise ValueError(f"a page on {address} needs a token")
-        return cls(frozenset(name.lower().rstrip(".") for name in names), token, anywhere)
+        return cls(frozenset(name.lower().rstrip(".") for name in (address, *names)), token, anywhere)
 
     def knows(self, host: str) -> bool:
         """Return whether the page may be asked for by the Host header `host`."""

@@ -48,8 +48,8 @@ Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
 class Pages:
     """What requests are answered with."""
 
-    def __init__(self, runs: RunList, access: Access, *, secure: bool = False) -> None:
-        self._runs, self._access, self._secure = runs, access, secure
+    def __init__(self, runs: RunList, access: Access) -> None:
+        self._runs, self._access = runs, access
         self._open: OrderedDict[str, LiveRun] = OrderedDict()
         self._lock = threading.Lock()
         self._static = {
@@ -126,7 +126,7 @@ class Pages:
         if not self._access.admits(token.strip()):
             return HTMLResponse(run_parts.page("login", root=root, wrong=True), status_code=403)
         answer = RedirectResponse("./", status_code=303)
-        answer.set_cookie(COOKIE, self._access.pass_, httponly=True, samesite="strict", secure=self._secure)
+        answer.set_cookie(COOKIE, self._access.pass_, httponly=True, samesite="strict")
         return answer
 
     def _list(self) -> dict[str, tuple[str, str]]:
@@ -209,11 +209,7 @@ class Door:
         return HTMLResponse(run_parts.page("login", root=root, wrong=False), 401)
 
 
-def application(runs: RunList, access: Access, *, secure: bool = False) -> Asgi:
-    """Return the page of `runs`.
-
-    Args:
-        secure: it is reached by https only, so the cookie is sent by nothing else.
-    """
-    app: Any = Starlette(routes=Pages(runs, access, secure=secure).routes())
+def application(runs: RunList, access: Access) -> Asgi:
+    """Return the page of `runs`."""
+    app: Any = Starlette(routes=Pages(runs, access).routes())
     return Door(app, access)

@@ -14,9 +14,11 @@ from labctl.report.pace import Pace
 from labctl.report.report_data import Facts, facts_of
 from labctl.report.wafer_maps_svg import Map
 from labctl.serve import run_parts
-from labctl.serve.measurements import Measurements
+from labctl.serve.die_pages import DiePages
+from labctl.serve.measurements import Measurements, identity_of
 from labctl.serve.run_list import stamps_of
 from labctl.storage.event_rows import RunRow
+from labctl.storage.results import DieData
 
 SHARE = 0.01
 """Of one processor, that looking at a run may take, the most; what a browser asks for takes less than half of it."""
@@ -34,6 +36,9 @@ _ENDING = 15.0
 """A run that has ended is still busy with its files and its report for so many s."""
 _SETTLED = 10.0
 """The dies of such a run are looked for again after so many s once all were read: a file may be mended, or damaged."""
+
+_DIE = 0.01
+"""Of one processor, that drawing dies anew may take which somebody has opened and which have changed."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class _Opened:
         self.maps: dict[str, Map] = {}
         self.parts: dict[str, str] = {}
         self.alive, self.at_rest, self.settled = Pace(_CELLS, LEAST), Pace(_AT_REST), Pace(_AT_REST, _SETTLED)
+        self.dies = DiePages(Pace(_DIE, LEAST))
 
 
 class LiveRun:
@@ -110,7 +116,10 @@ class LiveRun:
         return self._pace.due and (self._calm.due or stamps_of(self.folder) != self._stamps)
 
     def die(self, name: str) -> str | None:
-        """Return what is known of one die as HTML, None if the run has no such die or cannot be read."""
+        """Return what is known of one die as HTML, None if the run has no such die or cannot be read.
+
+        Of a die that has changed it may be what was known a moment ago, where drawing it again would cost too much.
+        """
         self.look()
         with self._lock:
             opened = self._opened
@@ -118,7 +127,15 @@ class LiveRun:
                 return None
             facts = opened.facts
             die = next((die for die in (*facts.dies, *facts.golden) if die.name == name), None)
-            return None if die is None else run_parts.die(die, facts, self.folder, opened.measurements.counts(name))
+            if die is None:
+                return None
+            state = opened.watcher.state.dies[name]
+            data = DieData.of_run(self.folder, name, state.folder, state.last.sha256 if state.last else "")
+            return opened.dies.html(
+                name,
+                (identity_of(data, state), die, facts.bins),
+                lambda: run_parts.die(die, facts, self.folder, opened.measurements.counts(name)),
+            )
 
     def _look(self) -> Look:
         try:

@@ -84,7 +84,7 @@ class Measurements:
 
         A file that cannot be read gives a note that says so, as in the report.
         """
-        identity, kept = _identity(data, die), self._kept.get(die.name)
+        identity, kept = identity_of(data, die), self._kept.get(die.name)
         known = kept is not None and kept.identity[0] == die.folder
         # one that is worked on is another at every look: those that were never read come first
         if (
@@ -109,8 +109,8 @@ class Measurements:
         return Counts.none() if kept is None else kept.counts.all()
 
 
-def _identity(data: DieData, die: DieState) -> tuple[object, ...]:
-    """Return what is another if the die has to be read again."""
+def identity_of(data: DieData, die: DieState) -> tuple[object, ...]:
+    """Return what is another if the die has to be read again: its file was written, sealed, or may be read now."""
     paths = [data.path] if data.sealed else [data.path / f"journal.db{suffix}" for suffix in ("", "-wal")]
     stamps = []
     for path in paths:
@@ -119,5 +119,5 @@ def _identity(data: DieData, die: DieState) -> tuple[object, ...]:
         except OSError:
             continue
         if status.st_size:  # SQLite makes an empty log beside a journal that is read
-            stamps.append((status.st_mtime_ns, status.st_size))
+            stamps.append((status.st_mtime_ns, status.st_ctime_ns, status.st_size))  # rights are of the second
     return die.folder, data.sealed, data.sha256, *stamps

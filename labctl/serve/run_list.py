@@ -19,7 +19,7 @@ from labctl.storage.run_log import RunState
 MOST = 1000
 """Runs that are listed, the newest first."""
 _SHARE = 0.003
-"""Of one processor, that reading the list anew may take; as much again: runs that could not be read, if not written."""
+"""Of one processor, that reading the list anew may take; as much again: runs that lie still and have not ended."""
 _LEAST = 2.0
 """Shortest time between two looks at all runs, s."""
 _SUFFIXES = ("", "-wal")
@@ -78,12 +78,12 @@ class RunList:
         self._paths: dict[str, Path] = {}
         self._listed: tuple[Listed, ...] | None = None
         self._lock = threading.Lock()
-        self._pace, self._mended = Pace(_SHARE, _LEAST), Pace(_SHARE, _LEAST)
+        self._pace, self._again = Pace(_SHARE, _LEAST), Pace(_SHARE, _LEAST)
 
     @property
     def single(self) -> str:
         """The name of the run if the folder is one itself, "" otherwise."""
-        return self.root.resolve().name if _is_run(self.root) else ""
+        return _as_text(self.root.resolve().name) if _is_run(self.root) else ""
 
     def folder(self, id_: str) -> Path | None:
         """Return the folder of a run by its name in addresses, None if there is no such run; no path is made of it."""
@@ -125,26 +125,31 @@ class RunList:
                 for entry in entries:
                     path = Path(entry.path)
                     if _is_run(path) and (not entry.is_symlink() or path.resolve().is_relative_to(home)):
-                        yield entry.name, path
+                        yield _as_text(entry.name), path
         except OSError as error:
             raise StorageError(f"{self.root}: cannot be read: {error.strerror or error}") from error
 
     def _look(self) -> list[Listed]:
         folders = sorted(self._folders(), key=lambda one: -_written(one[1]))[:MOST]
-        known, unread, again = self._known, dict[str, Path](), self._mended.due
+        known, still, again = self._known, dict[str, Path](), self._again.due
         self._known = {}
         for id_, folder in folders:
             before, stamp = known.get(id_), tuple(stamps_of(folder))
-            if before is None or before.stamp != stamp or not (before.listed.problem or before.has_ended):
+            if before is None or before.stamp != stamp or before.listed.alive:
                 before = _read(id_, folder, stamp, before)
-            elif before.listed.problem and again:
-                unread[id_] = folder
+            elif again and not before.has_ended:
+                still[id_] = folder
             self._known[id_] = before
-        if unread:
-            with self._mended.work():
-                for id_, folder in unread.items():
-                    self._known[id_] = _read(id_, folder, tuple(stamps_of(folder)), None)
+        if still:
+            with self._again.work():
+                for id_, folder in still.items():
+                    self._known[id_] = _read(id_, folder, tuple(stamps_of(folder)), self._known[id_])
         return [one.listed for one in self._known.values()]
+
+
+def _as_text(name: str) -> str:
+    """Return the name of a file as an address has it: bytes that are no UTF-8 are replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _is_run(folder: Path) -> bool:

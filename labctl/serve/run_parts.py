@@ -5,8 +5,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rich.filesize import decimal
-
 from labctl.analysis.distributions import distributions
 from labctl.analysis.measurements import Counts
 from labctl.core.errors import LabError, NotThereError
@@ -49,7 +47,6 @@ def of_now(now: Now, facts: Facts) -> dict[str, str]:
             large=page_parts.in_large(facts)[:1],
             ends=ends(now) if now.left is not None else "",
             disk=disk(now),
-            free=decimal(now.free),
         ),
         "alarms": _drawn("alarms", now=now, more=now.warnings - len(now.alarms)),
     }

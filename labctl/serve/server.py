@@ -42,9 +42,10 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=128)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second: what can be no name of a computer
+        why = "that is no name of a computer" if isinstance(error, UnicodeError) else error.strerror or error
         raise BenchError(
-            f"{host} port {port} cannot be listened at: {error.strerror or error}; expected an address of this "
+            f"{host} port {port} cannot be listened at: {why}; expected an address of this "
             "computer and a free port, such as --host 127.0.0.1 --port 0"
         ) from error
 

@@ -12,6 +12,11 @@ def test_this_computer_may_be_asked_for_by_its_own_names(host: str) -> None:
     assert Access.of("127.0.0.1").knows(host)
 
 
+def test_the_address_that_the_page_is_bound_to_is_known() -> None:
+    assert Access.of("127.0.0.2").knows("127.0.0.2:8642")
+    assert not Access.of("127.0.0.2").knows("127.0.0.3:8642")
+
+
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "127.0.0.1.evil.example", "localhost.evil:80", "192.0.2.5", "", "a b", "[x]", "é"],

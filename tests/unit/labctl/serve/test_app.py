@@ -68,6 +68,15 @@ def test_a_run_of_any_name_has_an_address(runs: Path, name: str, address: str) -
     assert ask(single, "/").headers["location"] == f"runs/{address}"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a name is text there")
+def test_a_name_that_is_no_text_is_listed_and_leads_to_its_run(page: Any, runs: Path) -> None:
+    os.rename(runs / "ended", os.fsencode(runs) + b"/n\xe9")
+    assert 'href="runs/n%EF%BF%BD"' in ask(page, "/").text
+    answer = ask(page, "/runs/n\ufffd")
+    assert answer.status == 200
+    assert 'data-news="n%EF%BF%BD/news"' in answer.text
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a link needs a right there")
 def test_a_link_is_asked_for_news_by_its_own_name(page: Any, runs: Path) -> None:
     os.symlink(runs / "ended", runs / "newest")

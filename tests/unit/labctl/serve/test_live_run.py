@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,10 @@ from labctl.report.formulas import formulas_of
 from labctl.report.live_state import Watcher
 from labctl.report.pace import Pace
 from labctl.report.report_data import gather
-from labctl.serve import live_run
+from labctl.serve import live_run, run_parts
+from labctl.serve.die_pages import MOST, DiePages
 from labctl.serve.live_run import LiveRun, Look
-from labctl.serve.measurements import Measurements
+from labctl.serve.measurements import Measurements, identity_of
 from labctl.storage.journal import Journal
 from labctl.storage.results import DieData
 from labctl.storage.run_log import Runlog, read_state
@@ -162,6 +164,44 @@ def test_one_die_has_its_tries_its_figures_and_its_histograms(runs: Path) -> Non
     assert run.die("A@1") is not None
     assert run.die("Z") is None
     assert run.die("<script>") is None
+
+
+def test_asking_often_for_a_die_under_way_draws_it_at_a_pace(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, drawn = LiveRun(runs / "going", at_once), list[str]()
+    original = run_parts.die
+    monkeypatch.setattr(run_parts, "die", lambda die, *more: drawn.append(die.name) or original(die, *more))
+    html = run.die("D")
+    opened = run._opened
+    assert opened is not None
+    opened.dies._pace = Pace(1e9, 1e9)
+    with opened.dies._pace.work():
+        pass
+    with Journal.open(runs / "going" / "dies" / "D", readonly=False) as journal:
+        journal.intend("survey", "sense", {"n": 1})
+        journal.commit()
+    assert run.die("D") == html
+    assert drawn == ["D"]
+    opened.dies._pace = Pace(1e9)
+    run.die("D")
+    assert drawn == ["D", "D"]
+
+
+def test_few_dies_are_kept_as_they_were_drawn() -> None:
+    pages, drawn = DiePages(Pace(1e9)), list[str]()
+    for name in [f"D{k}" for k in range(MOST + 1)] + ["D1", "D0"]:
+        pages.html(name, 1, lambda name=name: drawn.append(name) or name)
+    assert drawn == [*(f"D{k}" for k in range(MOST + 1)), "D0"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are an access list there")
+def test_a_die_whose_rights_were_mended_is_read_again(runs: Path) -> None:
+    state = read_state(runs / "ended")
+    die = state.dies["A"]
+    data = DieData.of_run(runs / "ended", "A", die.folder)
+    before = identity_of(data, die)
+    data.path.chmod(0)
+    data.path.chmod(0o600)
+    assert identity_of(data, die) != before
 
 
 def test_while_a_run_goes_on_dies_are_read_one_at_a_time_and_as_rarely_as_they_are_long(runs: Path) -> None:

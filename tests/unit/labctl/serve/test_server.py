@@ -98,6 +98,12 @@ def test_a_port_that_is_taken_and_an_address_of_another_computer_are_refused(tmp
         server.serve(tmp_path, print, host="192.0.2.1")
 
 
+@pytest.mark.parametrize("host", ["..", "a" * 64, "lab..example"])
+def test_what_can_be_no_name_of_a_computer_is_refused(tmp_path: Path, served: Served, host: str) -> None:
+    with pytest.raises(BenchError, match=r" port 0 cannot be listened at: that is no name of a computer; expected"):
+        server.serve(tmp_path, print, host=host)
+
+
 def test_what_is_no_folder_is_refused(tmp_path: Path, served: Served) -> None:
     with pytest.raises(NotThereError, match="expected a run folder, or a folder of run folders; no such file"):
         server.serve(tmp_path / "nowhere", print)
