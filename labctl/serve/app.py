@@ -166,7 +166,10 @@ def _page(title: str, root: str, news: str, parts: Any, *, alive: bool, back: bo
 
 
 class Door:
-    """What every request goes through: the name that is asked for, the token, and the headers of the answer."""
+    """What every request goes through: the name that is asked for, the token, and the headers of the answer.
+
+    The connection of somebody who is not let in is closed: there are places for few.
+    """
 
     def __init__(self, app: Asgi, access: Access) -> None:
         self._app, self._access = app, access
@@ -176,13 +179,15 @@ class Door:
         if scope["type"] != "http":
             return
 
+        answer = self._refusal(scope)
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 named = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                named += [(b"connection", b"close")] if answer is not None else []
                 message["headers"] = [*message.get("headers", []), *named]
             await send(message)
 
-        answer = self._refusal(scope)
         try:
             await (answer or self._app)(scope, receive, with_headers)
         except Exception:  # a bug of ours: the lines are for who started the page, and for nobody else

@@ -165,6 +165,8 @@ def test_without_the_token_there_is_nothing_but_the_question_for_it(guarded: Any
         assert (answer.status, answer.text) == (401, "A token is needed.\n")
     assert ask(guarded, "/", headers={"authorization": "Bearer wrong", "cookie": f"{COOKIE}=wrong"}).status == 401
     assert ask(guarded, "/", host="evil.example").status == 421
+    assert ask(guarded, "/").headers["connection"] == "close"
+    assert "connection" not in ask(guarded, "/", headers={"authorization": f"Bearer {TOKEN}"}).headers
 
 
 def test_the_token_gives_a_cookie_that_lets_in(guarded: Any) -> None:
