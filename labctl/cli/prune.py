@@ -1,6 +1,7 @@
 """``labctl prune``: drop the journals that verified sealed files make redundant."""
 
 import json
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -31,7 +32,6 @@ def prune(
     from labctl.batch.requests import whoami
     from labctl.storage import pruning
     from labctl.storage.locks import hold
-    from labctl.storage.no_run import is_run
 
     screen = console(stderr=True)
     with screen.status("") as status:
@@ -39,9 +39,9 @@ def prune(
         def progress(path: str, n: int, of: int) -> None:
             status.update(f"{n + 1} of {of}: {path}")
 
-        if is_run(run):
-            refuse_unverified(run)
-        with hold(run, f"labctl prune {run}"):
+        pruning.require_recorded(run)
+        refuse_unverified(run)
+        with hold(run, f"labctl prune {run}") if yes else nullcontext():  # a dry run writes nothing, not even a lock
             plan = pruning.plan_pruning(run, progress)
             counted_in = ledger_of(run, ledger) if plan.redundant else None
             if yes and plan.redundant:

@@ -11,6 +11,17 @@ from pathlib import Path
 from typing import Any
 
 KEY = "pruned"
+_FILES = ("journal.db", "journal.db-wal", "journal.db-shm", "journal.db-journal", "lock", "sealing-lock")
+"""Files of a try's folder beside its arrays, in the order in which they go."""
+
+
+def journal_files(folder: Path) -> list[Path]:
+    """Return the files of the journal in a try's folder that are there, in the order in which they go.
+
+    What else lies there, such as a file of the desktop or of a file server, is not the journal's and stays.
+    """
+    arrays = sorted(path for path in (folder / "arrays").glob("*") if path.suffix in (".npy", ".part"))
+    return [path for path in (*(folder / name for name in _FILES), *arrays) if path.is_file()]
 
 
 def pruned_text(mark: Mapping[str, Any]) -> str:

@@ -4,8 +4,8 @@ A sealed file has its seal and the digest that the run's journal recorded; befor
 event and record of both is compared as well, because afterwards nothing can make the file again. What no sealed file
 holds stays: journals of tries that were not sealed, inputs, the run's own journal, what lies in quarantine.
 
-The mark is durable before the first file goes. A pruning that was killed has dropped some journals, and the next one
-drops the rest; sealed files are only read.
+The mark, and ``run.h5`` with it, are durable before the first file goes. A pruning that was killed has dropped some
+journals, and the next one drops the rest; sealed files are only read.
 """
 
 import os
@@ -26,13 +26,12 @@ from labctl.storage.journal import Journal
 from labctl.storage.manifest import run_meta, write_meta
 from labctl.storage.no_run import is_run, no_run
 from labctl.storage.private import rights_of
-from labctl.storage.pruned import KEY
+from labctl.storage.pruned import KEY, journal_files
 from labctl.storage.run_log import Runlog, RunState, folder_of, read_state
+from labctl.storage.sealing import write_run_file_in_subprocess
 from labctl.storage.verification import verify_run
 
 Progress = Callable[[str, int, int], None]
-_FILES = ("journal.db", "journal.db-wal", "journal.db-shm", "journal.db-journal", "lock", "sealing-lock")
-"""Files of a try's folder beside its arrays, in the order in which they go."""
 _NAMED = 3
 """Problems or dies that a refusal names."""
 
@@ -79,15 +78,14 @@ def plan_pruning(run: Path, progress: Progress = lambda path, n, of: None) -> Pr
         progress: called with what is looked at, its number from 0, and how many there are.
 
     Raises:
-        BenchError: the run has not ended, or a resume has something left to do on it, or it was made by hand.
+        BenchError: the run has not ended, or a resume has something left to do on it, or it was made by hand; or a
+            folder of it is a link to another place.
         StorageError: a file is damaged, gone, or is not what its journal says; or there is no run.
     """
-    if not is_run(run):
-        if run_meta(run).get("kind") == "by hand":
-            raise BenchError(f"{run} was made by hand: nobody has recorded digests of its files, so nothing is dropped")
-        raise no_run(run)
+    require_recorded(run)
     state = read_state(run)
     _refuse_unfinished(run, state)
+    _refuse_links(run)
     found = verify_run(run, progress)
     if found.problems:
         named = "; ".join(f"{problem.path} {problem.text}" for problem in found.problems[:_NAMED])
@@ -105,6 +103,28 @@ def plan_pruning(run: Path, progress: Progress = lambda path, n, of: None) -> Pr
         redundant.append(_redundant(run / "dies" / name))
     kept = [path.parent.name for path in sorted(run.glob("dies/*/journal.db")) if path.parent.name not in sealed]
     return Pruning(run, tuple(one for one in redundant if one.files), tuple(kept), bool(run_meta(run).get(KEY)))
+
+
+def require_recorded(run: Path) -> None:
+    """Refuse what is no run of a campaign. Changes nothing.
+
+    Raises:
+        BenchError: it was made by hand.
+        StorageError: there is no run, or it cannot be read.
+    """
+    if not is_run(run):
+        if run_meta(run).get("kind") == "by hand":
+            raise BenchError(f"{run} was made by hand: nobody has recorded digests of its files, so nothing is dropped")
+        raise no_run(run)
+
+
+def _refuse_links(run: Path) -> None:
+    """Raise BenchError if a folder from which files would go lies elsewhere: these may be files of another run."""
+    root = run.resolve()
+    folders = [run / "dies", *(p for p in sorted((run / "dies").iterdir()) if p.is_dir())]
+    for folder in (*folders, *(p / "arrays" for p in folders[1:])):
+        if (there := folder.resolve()) != root / folder.relative_to(run):
+            raise BenchError(f"{folder} is a link to {there}, whose files may be another run's; nothing is dropped")
 
 
 def _refuse_unfinished(run: Path, state: RunState) -> None:
@@ -128,13 +148,14 @@ def prune(plan: Pruning, by: str = "", progress: Progress = lambda path, n, of: 
         by: who asked for it, as user@host.
 
     Raises:
-        StorageError: a file cannot be removed, or the mark cannot be written; again finishes it.
+        StorageError: a file cannot be removed, or the mark or ``run.h5`` cannot be written; again finishes it.
     """
     run = plan.run
     if not plan.redundant:
         return
     with rights_of(run):
         _mark(plan, by)
+        write_run_file_in_subprocess(run)  # its copy of the run's journal has the mark before the first file goes
     for n, one in enumerate(plan.redundant):
         progress(f"dies/{one.name}", n, len(plan.redundant))
         folder = run / "dies" / one.name
@@ -160,9 +181,8 @@ def _mark(plan: Pruning, by: str) -> None:
 
 def _redundant(folder: Path) -> Redundant:
     """Return the files of a try's journal that are there."""
-    arrays = sorted(path for path in (folder / "arrays").glob("*") if path.suffix in (".npy", ".part"))
-    files = [path for path in (*(folder / name for name in _FILES), *arrays) if path.is_file()]
     with storage(folder, "look at the files"):
+        files = journal_files(folder)
         return Redundant(folder.name, tuple(files), sum(os.path.getsize(path) for path in files))
 
 

@@ -21,7 +21,7 @@ from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import EMPTY
 from labctl.storage.manifest import checked, meta_of_journal, run_meta
 from labctl.storage.no_run import no_run, require_open
-from labctl.storage.pruned import KEY, pruned_text
+from labctl.storage.pruned import KEY, journal_files, pruned_text
 from labctl.storage.run_file import of_two_runs, refuse_other_run
 from labctl.storage.run_log import RunState, folder_of, read_state
 from labctl.storage.vouching import vouch, vouch_text
@@ -338,8 +338,7 @@ class _Check:
         names = mark.get("dies", ())
         when = pruned_text(mark).removeprefix("'labctl prune' dropped it ")
         self.found.notes.append(f"pruned {when}: the sealed files of {', '.join(names)} are all there is of them")
-        folders = [self.run / "dies" / name for name in names]
-        left = [folder.name for folder in folders if (folder / "journal.db").is_file() or (folder / "arrays").is_dir()]
+        left = [name for name in names if journal_files(self.run / "dies" / name)]
         if left:
             finish = f"'labctl prune {self.run} --yes' finishes it"
             self.found.notes.append(f"the pruning was broken off before {', '.join(left)}; {finish}")

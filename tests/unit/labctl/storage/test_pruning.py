@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from labctl.batch.pruning import ledger_of, refuse_unverified
 from labctl.cli import prune as command
-from labctl.core.errors import BenchError, StorageError
+from labctl.core.errors import BenchError, NotThereError, StorageError
 from labctl.core.events import Pruned, Resumed, RunEnded
 from labctl.core.exit_codes import ExitCode, Status
 from labctl.export.csv import write_csv
@@ -171,8 +171,10 @@ def test_run_json_and_the_journal_are_made_again_with_the_mark(run: Path) -> Non
     assert run_meta(run)["pruned"] == mark
     (run / "journal.db").unlink()
     assert [p.mend for p in verify_run(run).problems] == [Mend.JOURNAL]
-    assert repair(run, verify_run(run).problems, write_report) == []  # of run.h5, which is older than the mark
+    (run / "run.json").unlink()  # so that run.h5, which was written again with the mark, is all there is
+    assert repair(run, verify_run(run).problems, write_report) == []
     assert run_meta(run)["pruned"] == mark
+    assert sum(isinstance(row.event, Pruned) for row in read_state(run).events) == 1
     assert verify_run(run).problems == []
 
 
@@ -265,8 +267,48 @@ def test_a_sealed_file_that_lacks_something_of_its_journal_is_refused(run: Path,
     assert not pruning._same([1], [1, 2])
 
 
+@pytest.mark.parametrize("name", ["dies", "dies/A", "dies/A/arrays"])
+def test_folders_that_are_links_are_refused_and_the_other_runs_files_stay(run: Path, tmp_path: Path, name: str) -> None:
+    other = tmp_path / "other-run"
+    shutil.copytree(run, other)
+    (other / "dies" / "A" / "arrays").mkdir(exist_ok=True)
+    shutil.rmtree(run / name, ignore_errors=True)
+    try:
+        (run / name).symlink_to(other / name, target_is_directory=True)
+    except OSError:
+        pytest.skip("this user may make no links")
+    before = files(other)
+    with pytest.raises(BenchError, match=r"is a link to .*other-run.*, whose files may be another run's"):
+        plan_pruning(run)
+    assert files(other) == before
+
+
+def test_a_file_that_is_not_of_the_journal_stays_and_does_not_make_the_pruning_unfinished(run: Path) -> None:
+    (run / "dies" / "A" / "arrays").mkdir(exist_ok=True)
+    (run / "dies" / "A" / "arrays" / ".DS_Store").write_bytes(b"x")
+    prune(plan_pruning(run))
+    assert files(run / "dies" / "A") == [run / "dies" / "A" / "arrays", run / "dies" / "A" / "arrays" / ".DS_Store"]
+    assert "broken off" not in " ".join(verify_run(run).notes)
+
+
+def test_no_lock_is_left_where_there_is_no_run_or_nothing_is_to_be_changed(
+    run: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for name, said in (("photos", "it is an empty folder"), ("gone", "no such file or folder")):
+        for more in ([], ["--yes"]):
+            refused = invoke(tmp_path / name, *more)
+            assert isinstance(refused.exception, NotThereError)
+            assert said in str(refused.exception)
+    assert list((tmp_path / "photos").iterdir()) == []
+    with hold(run, "labctl archive"):  # as if nothing could be locked there
+        assert "would drop 2 journals" in invoke(run).stderr
+
+
 def test_a_run_by_hand_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dies").mkdir()
     (tmp_path / "run.json").write_text(json.dumps({"format": 2, "kind": "by hand"}), encoding="utf-8")
     with pytest.raises(BenchError, match="made by hand: nobody has recorded digests"):
         plan_pruning(tmp_path)
+    assert "made by hand" in str(invoke(tmp_path, "--yes").exception)
+    assert not (tmp_path / "lock").exists()
