@@ -1,31 +1,30 @@
 """Where a run stands at this moment: what the watch screen shows, as data.
 
 Asked again and again from another terminal, so every look is a few short reads: new rows of the run's journal, and of
-the journals of the dies under way. Nothing is written, and nobody is kept waiting.
+the journals of the dies under way. Nothing of the run is changed, and nobody is kept waiting.
 """
 
 import math
 import shutil
-import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from labctl.analysis.figures import DieTables, compute
 from labctl.batch.resume import repeating
 from labctl.config.bins import is_good, is_measured, passes
 from labctl.core.die_state import ACTIVE, FINAL, State
 from labctl.core.errors import StorageError
-from labctl.core.events import Approached, DieEvent, Level, Resumed
+from labctl.core.events import Approached, DieEvent, Level
 from labctl.core.figure import Figures, Shown
 from labctl.report import event_text
 from labctl.report.bench_state import bench_text
 from labctl.report.formulas import formulas_of
 from labctl.report.pace import Pace
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
-from labctl.storage.event_rows import RunRow, event_rows
+from labctl.report.time_left import UsualRows, time_left
+from labctl.storage.event_rows import event_rows
 from labctl.storage.journal import Journal
 from labctl.storage.latch import Addresses, Latch, latch_of
 from labctl.storage.run_log import DieState, RunState
@@ -133,7 +132,7 @@ class Watcher:
         self.state, self.rows = read_run(folder)
         self.sizes, self._sizing = dict[str, int](), Pace(SHARE, SIZES)
         self._alarms, self._told = list[AlarmText](), 0
-        self._rows: dict[str, int] = {}
+        self._usual = UsualRows(folder)
         formulas = formulas_of(self.state.meta)
         self._declared = Figures.of_run(self.state.meta)
         self._formulas = Figures(one for one in formulas.values() if one.shown is Shown.HEADLINE)
@@ -179,7 +178,7 @@ class Watcher:
             text=event_text.outcome(state, bool(alive), bench),
             alive=alive,
             elapsed=worked(self.rows) + (max(0.0, time.time() - state.until) if alive else 0.0),
-            left=_left(state, self.rows, under_way) if alive else None,
+            left=time_left(state, self.rows, {u.die: u.share or 0.0 for u in under_way}) if alive else None,
             done=len(finished),
             good=sum(m.good for m in marks),
             measured=sum(m.measured for m in marks),
@@ -229,7 +228,7 @@ class Watcher:
                         figures.read(journal)
         except StorageError:  # not begun yet
             pass
-        usual = self._usual()
+        usual = self._usual.of(self.state)
         return UnderWay(
             die=die.name,
             state=die.state.value,
@@ -240,18 +239,6 @@ class Watcher:
             figures=tuple(figures.texts()),
             committed=committed,
         )
-
-    def _usual(self) -> float:
-        """Return how many rows the journal of a die has that is done; 0 if there is none."""
-        for die in self.state.dies.values():
-            if die.state is State.DONE and die.folder not in self._rows:
-                try:
-                    with Journal.open(self._folder / "dies" / die.folder) as journal:
-                        self._rows[die.folder] = journal.last.seq
-                except StorageError:  # sealed, and its journal taken elsewhere
-                    self._rows[die.folder] = 0
-        counts = [n for n in self._rows.values() if n]
-        return statistics.median(counts) if counts else 0.0
 
 
 class _Figures:
@@ -303,27 +290,3 @@ def _last(state: RunState, declared: Figures) -> str:
     figures = [f"{f.title} {f.text(values[f.key])}" for f in declared.chosen(values, Shown.HEADLINE)]
     why = "" if passes(die.last.hard) else die.reason.splitlines()[0] if die.reason else die.last.rule
     return ", ".join(filter(None, [f"{die.name} {die.bin or die.state.value}", *figures, why]))
-
-
-def _left(state: RunState, rows: Sequence[RunRow], under_way: Sequence[UnderWay]) -> tuple[float, float, float] | None:
-    """Return the soonest, likely and latest time to the end, s, from what dies took so far, or from the plan.
-
-    The range is two standard deviations of the sum of what is left, and of the mean it is reckoned from.
-    """
-    resumes = [row.event for row in rows if isinstance(row.event, Resumed)]
-    only = resumes[-1].only if resumes else ()
-    names = [n for n in state.unfinished if not state.dies[n].golden and (not only or n in only)]
-    if not names:
-        return None
-    plan: dict[str, Any] = state.meta.get("estimate", {}).get("dies", {})
-    foreseen = {n: float(plan[n]["seconds"]) for n in plan if plan[n].get("seconds")}
-    took = {d.name: sum(t.seconds for t in d.tries) for d in state.subjects if d.state is State.DONE}
-    ratios = [seconds / foreseen.get(n, 1.0) for n, seconds in took.items() if seconds > 0]
-    if not ratios and (not foreseen or str(state.meta.get("body")).startswith("simulated")):
-        return None
-    ratio = statistics.fmean(ratios) if ratios else 1.0
-    share = {u.die: u.share or 0.0 for u in under_way}
-    rest = sum(foreseen.get(n, 1.0) * ratio * (1 - share.get(n, 0.0)) for n in names) / max(1, len(under_way))
-    spread = statistics.stdev(ratios) / ratio if len(ratios) > 1 else 0.25
-    relative = max(0.03, 2 * spread * (1 / len(names) + 1 / max(1, len(ratios))) ** 0.5)
-    return rest * max(0.0, 1 - relative), rest, rest * (1 + relative)
