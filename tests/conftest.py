@@ -43,9 +43,9 @@ from labctl.core.events import (
 )
 from labctl.core.exit_codes import Status
 from labctl.core.record import Record
+from labctl.storage.bench_locks import VARIABLE
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
-from labctl.storage.locks import VARIABLE
 from labctl.storage.manifest import FORMAT
 from labctl.storage.run_log import Runlog
 from labctl.storage.tables import columns_of

@@ -28,8 +28,8 @@ from labctl.station.bench_guard import keep_lifeline
 from labctl.station.bench_session import AnyTwin
 from labctl.station.bench_setup import Station
 from labctl.station.twin import Twin, loopback
+from labctl.storage.bench_locks import bench_lock
 from labctl.storage.latch import switched_off
-from labctl.storage.locks import bench_lock
 from labctl.terminal.signals import ignore_all
 from sim_backend.faults.listed import ListedFaults
 

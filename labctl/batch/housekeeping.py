@@ -19,8 +19,9 @@ from labctl.core.errors import LabError, StorageError
 from labctl.core.events import Alarm, ClockJumped, DieMoved, Level, RuleBroken, RunEnded, RunEvent, WatchdogActed
 from labctl.core.units import Second
 from labctl.station.bench_guard import BenchGuard
+from labctl.storage.bench_locks import HasInstruments, bench_lock
 from labctl.storage.latch import refuse_latched
-from labctl.storage.locks import HasInstruments, bench_lock, hold
+from labctl.storage.locks import hold
 from labctl.storage.run_log import Runlog
 
 PATIENCE: Second = 20.0

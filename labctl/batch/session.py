@@ -41,8 +41,8 @@ from labctl.station.bench_setup import Station
 from labctl.station.jobs import jobs_of, visit_job
 from labctl.station.run_folder import bench_copy, make_folder
 from labctl.station.run_spec import RunSpec
+from labctl.storage.bench_locks import bench_lock
 from labctl.storage.latch import latch_of
-from labctl.storage.locks import bench_lock
 from labctl.storage.manifest import run_meta
 from labctl.storage.private import rights_of
 from labctl.storage.run_log import Runlog, RunState

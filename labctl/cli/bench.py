@@ -63,8 +63,8 @@ def check(
     from instruments.first_day import first_day as findings_of
     from instruments.visa import SUCH_AS, misspelt_resource
     from labctl.station import energise as station
+    from labctl.storage.bench_locks import bench_lock
     from labctl.storage.latch import latch_of
-    from labctl.storage.locks import bench_lock
 
     if settings and not first_day:
         raise BenchError("--settings without --first-day: a plain check sets nothing")

@@ -10,9 +10,9 @@ from labctl.core.events import DieEnded, GuardActed, GuardFate, Resumed
 from labctl.files import absolute
 from labctl.report.run_folder import who
 from labctl.station.guard_text import met_text, title
+from labctl.storage.bench_locks import holders
 from labctl.storage.journal import Journal
 from labctl.storage.latch import latch_of
-from labctl.storage.locks import holders
 from labctl.storage.manifest import run_meta
 from labctl.storage.run_log import RunState, read_state
 

@@ -14,8 +14,9 @@ from instruments.emergency import make_safe
 from labctl.core.errors import BenchError, LabError
 from labctl.core.exit_codes import ExitCode
 from labctl.core.units import Second
+from labctl.storage.bench_locks import holders, unusable
 from labctl.storage.latch import Latch, set_latch
-from labctl.storage.locks import Holder, holders, unusable
+from labctl.storage.locks import Holder
 
 PATIENCE: Second = 60.0
 """How long a run that holds the bench may take to end."""

@@ -19,8 +19,8 @@ from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnveri
 from labctl.core.exit_codes import ExitCode
 from labctl.core.units import Second
 from labctl.station.bench_guard import BenchGuard
+from labctl.storage.bench_locks import bench_lock
 from labctl.storage.latch import permit, refuse_latched
-from labctl.storage.locks import bench_lock
 from labctl.terminal.signals import asked_to_stop
 
 UNREAD = (1e-4, 5e-5)

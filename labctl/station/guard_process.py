@@ -30,8 +30,9 @@ from labctl.core.errors import BenchError, LabError, StorageError
 from labctl.core.events import GuardActed, GuardFate
 from labctl.core.units import Second
 from labctl.station.guard_text import title
+from labctl.storage.bench_locks import bench_lock, holders, reached, unusable
 from labctl.storage.held import Holding
-from labctl.storage.locks import Holder, bench_lock, hold, holders, reached, unusable
+from labctl.storage.locks import Holder, hold
 from labctl.storage.manifest import run_meta
 from labctl.storage.run_log import Runlog
 from labctl.terminal.signals import ignore_all

@@ -36,8 +36,9 @@ from labctl.station.jobs import jobs_of
 from labctl.station.rehearse import predictor
 from labctl.station.run_spec import RunKind, RunSpec, command_of
 from labctl.station.simulated import Simulated
+from labctl.storage.bench_locks import bench_lock
 from labctl.storage.latch import refuse_latched, switched_off
-from labctl.storage.locks import bench_lock, hold
+from labctl.storage.locks import hold
 from labctl.storage.private import rights_of
 from labctl.storage.sealing import write_run_file_in_subprocess
 from labctl.terminal.signals import asked_to_stop

@@ -18,17 +18,15 @@ from typing import Any, Self
 from labctl.core.errors import BenchError, SwitchedOff
 from labctl.storage.addresses import Names
 from labctl.storage.arrays import sync, sync_folder
-from labctl.storage.locks import (
+from labctl.storage.bench_locks import (
     HasInstruments,
-    Holder,
     default_locks_folder,
     file_name,
     locks_folder,
     make_shared,
-    open_or_create,
-    open_plain,
     reached,
 )
+from labctl.storage.locks import Holder, open_or_create, open_plain
 
 _MOST = 1 << 16
 """Bytes read from a latch file, at most."""

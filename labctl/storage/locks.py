@@ -1,45 +1,40 @@
-"""Locks: one run at a time in a folder, one at a time on an instrument; a refusal names the holder.
+"""Locks: one run at a time in a folder; a refusal names the holder.
 
 The lock is the operating system's, on an open file: it ends with the process that holds it, however that process ends,
 so there is never a stale one to be deleted by hand. The file's text names the holder and decides nothing. The file
-stays when the lock is released: a lock file that is deleted can be locked twice. One module, because the lock of a
-folder and the locks of instruments are one class over one system call.
+stays when the lock is released: a lock file that is deleted can be locked twice. The locks of instruments
+(`labctl.storage.bench_locks`) are the same.
 
 Filelock makes the system call. The file around it is ours, because filelock neither names a holder nor lets a user lock
 a file of another one in a shared folder; and so is asking for the holder without taking the lock.
 
 A lock belongs to one process and never to those it starts. A worker that outlives its parent by a moment, to make the
-bench safe, holds a lock of its own: `hold` the folder of its die, and `bench_lock` with `part="worker"`.
+bench safe, holds a lock of its own: it `hold`s the folder of its die, and takes `bench_lock` with `part="worker"`.
 """
 
 import contextlib
 import errno
 import getpass
-import hashlib
 import json
 import os
-import re
 import socket
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Self
 
 from labctl.core.errors import BenchError
 from labctl.core.units import Second
-from labctl.storage.addresses import Names, identities
 from labctl.storage.filesystem import NO_LOCKS, without_locks
 
 NAME = "lock"
 """The lock file in a folder that is held."""
 _TEXT = 1
 """The text begins behind the first byte: Windows locks that one, and lets nobody read it meanwhile."""
-VARIABLE = "LABCTL_LOCKS"
-"""Environment variable that names another folder for the locks of instruments; all users of a bench have to agree."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ def hold(folder: Path, what: str, *, part: str = "", patience: Second = 0.5) -> 
     Raises:
         BenchError: it is held, naming the holder; or it cannot be locked.
     """
-    lock = _Lock(folder / (f"{part}-{NAME}" if part else NAME), str(folder))
+    lock = Lock(folder / (f"{part}-{NAME}" if part else NAME), str(folder))
     with lock.held(what, patience) as me:
         yield me
 
@@ -94,145 +89,10 @@ def holder(folder: Path) -> Holder | None:
     Raises:
         BenchError: the lock file cannot be read.
     """
-    return _Lock(folder / NAME, str(folder)).holder()
+    return Lock(folder / NAME, str(folder)).holder()
 
 
-class HasInstruments(Protocol):
-    """A bench file, as far as locks are concerned."""
-
-    @property
-    def name(self) -> str:
-        """Name of the bench."""
-        ...
-
-    @property
-    def instruments(self) -> Mapping[str, Any]:
-        """Its instruments by name; those that have a `resource` can be reached by others too."""
-        ...
-
-
-@contextmanager
-def bench_lock(
-    bench: HasInstruments,
-    what: str,
-    *,
-    part: str = "",
-    patience: Second = 0.5,
-    place: Path | None = None,
-    names: Names | None = None,
-) -> Iterator[Holder]:
-    """Hold every instrument of `bench` on this computer while the block lasts, whatever file describes it.
-
-    Two benches that share one instrument exclude each other. Programs on other computers are not seen.
-
-    Args:
-        part: "worker" for the process that talks to the instruments; it excludes other workers, not its parent.
-        place: folder of the locks, by default one that all users of this computer share.
-        names: looks up names of hosts, by default as the system does.
-
-    Raises:
-        BenchError: an instrument is held, naming it and the holder; or a lock cannot be made.
-    """
-    place = place or locks_folder()
-    make_shared(place)
-    with ExitStack() as stack:
-        me = Holder.me(what)
-        for lock in _locks(bench, part, place, names):
-            stack.enter_context(lock.held(what, patience))
-        yield me
-
-
-def holders(
-    bench: HasInstruments, *, part: str = "", place: Path | None = None, names: Names | None = None
-) -> list[Holder]:
-    """Return the holders of instruments of `bench`, each once; empty if all are free. Changes nothing.
-
-    Args:
-        part, place, names: as of `bench_lock`.
-
-    Raises:
-        BenchError: a lock file cannot be read.
-    """
-    every = (lock.holder() for lock in _locks(bench, part, place or locks_folder(), names))
-    return list({(holder.host, holder.pid): holder for holder in every if holder is not None}.values())
-
-
-def _locks(bench: HasInstruments, part: str, place: Path, names: Names | None) -> list["_Lock"]:
-    """Return the locks of all instruments of a bench, in the order in which they are taken."""
-    return [
-        _Lock(
-            place / f"{file_name(key)}{part and '.'}{part}.lock", f"{instrument} of bench '{bench.name}'", shared=True
-        )
-        for key, instrument in sorted(reached(bench, names).items())
-    ]
-
-
-def reached(bench: HasInstruments, names: Names | None = None) -> dict[str, str]:
-    """Return the instruments of `bench` that have an address: name and address in operator words, by identity.
-
-    An instrument that is addressed by the name of a host is there by that name and by every address that it has now.
-
-    Args:
-        names: looks up names of hosts, by default as the system does.
-    """
-    every = {name: getattr(entry, "resource", None) for name, entry in bench.instruments.items()}
-    resources = {name: resource for name, resource in every.items() if resource}
-    keys = identities(resources.values(), names)
-    return {key: f"{name} ({resource})" for name, resource in resources.items() for key in keys[resource]}
-
-
-def file_name(key: str) -> str:
-    """Return the name, without suffix, of files about the instrument with the identity `key`.
-
-    >>> file_name("TCPIP 192.0.2.5 4001")
-    'TCPIP-192.0.2.5-4001-2e636596'
-    """
-    digest = hashlib.sha256(key.encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', key)[:60]}-{digest}"
-
-
-def locks_folder() -> Path:
-    """Return the folder of the locks of instruments: one for all users of a computer, so not the folder for
-    temporary files, of which every user has another on Windows and macOS. `VARIABLE` names another one.
-    """
-    return Path(named) if (named := os.environ.get(VARIABLE)) else default_locks_folder()
-
-
-def default_locks_folder() -> Path:
-    """Return the folder of the locks where no variable names another one."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("PUBLIC", r"C:\Users\Public"), "Documents", "mtj-labctl-locks")
-    return Path("/var/tmp/mtj-labctl-locks")
-
-
-def unusable(place: Path | None = None) -> str:
-    """Return why this user cannot use the folder of the locks; "" if it can be searched.
-
-    It is missing, it is no folder, or this user may not enter it.
-    """
-    place = place or locks_folder()
-    try:
-        if not stat.S_ISDIR(place.lstat().st_mode):
-            return f"{place} is not a folder"
-    except OSError as error:
-        return f"{place}: {error.strerror or error}"
-    return "" if os.access(place, os.X_OK) else f"{place}: {os.strerror(errno.EACCES)}"
-
-
-def make_shared(place: Path) -> None:
-    """Create the folder `place`, writable by all users, if it is missing. Raises BenchError."""
-    try:
-        with contextlib.suppress(FileExistsError):
-            place.mkdir(parents=True)
-            if os.name == "posix":
-                place.chmod(0o1777)
-        if not stat.S_ISDIR(place.lstat().st_mode):
-            raise BenchError(f"{place} is not a folder; locks of instruments are kept there: remove it")
-    except OSError as error:
-        raise BenchError(f"{place}: locks of instruments are kept there, and it cannot be made: {error}") from error
-
-
-class _Lock:
+class Lock:
     """One lock file, and the lock on it while `fd` is not None.
 
     Args:
@@ -325,7 +185,7 @@ class _Lock:
         return BenchError(f"{self.named} cannot be locked: {self.path}: {error.strerror or error}")
 
 
-_held: set[_Lock] = set()
+_held: set[Lock] = set()
 
 
 def _forget() -> None:

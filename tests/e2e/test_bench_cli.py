@@ -12,8 +12,8 @@ import pytest
 
 from instruments.bench_file import read_bench
 from labctl.cli.main import main
+from labctl.storage.bench_locks import bench_lock
 from labctl.storage.latch import release_latch, set_latch
-from labctl.storage.locks import bench_lock
 from labctl.storage.results import open_run
 from tests.waiting import PATIENCE
 

@@ -15,7 +15,7 @@ from labctl.core.errors import BenchError, StorageError
 from labctl.core.events import Alarm, ClockJumped, Level, RuleBroken, RunEnded
 from labctl.core.exit_codes import Status
 from labctl.station.bench_guard import BenchGuard
-from labctl.storage import locks
+from labctl.storage import bench_locks
 from labctl.storage.locks import holder
 from labctl.storage.run_log import Runlog
 from tests.waiting import PATIENCE
@@ -74,7 +74,7 @@ def test_a_session_holds_its_folder_and_has_ballast_while_it_lasts(run):
 
 
 def test_a_real_bench_is_held_and_told_that_sleep_cannot_be_held_off(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(locks, "locks_folder", lambda: tmp_path / "locks")
+    monkeypatch.setattr(bench_locks, "locks_folder", lambda: tmp_path / "locks")
     monkeypatch.setenv("PATH", "")
     bench = SimpleNamespace(name="b", instruments={"smu": SimpleNamespace(resource="GPIB0::10")})
     housekeeping, log = make(run), Runlog.create(run, META)

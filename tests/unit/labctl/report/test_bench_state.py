@@ -18,9 +18,10 @@ from labctl.report.live_state import Watcher
 from labctl.report.report_data import gather
 from labctl.report.run_folder import who
 from labctl.station.guard_text import title
+from labctl.storage.bench_locks import bench_lock
 from labctl.storage.journal import Journal
 from labctl.storage.latch import release_latch, set_latch
-from labctl.storage.locks import NAME, bench_lock, hold
+from labctl.storage.locks import NAME, hold
 from labctl.storage.manifest import FORMAT
 from labctl.storage.run_log import Runlog, read_state
 

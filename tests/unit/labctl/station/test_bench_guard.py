@@ -15,7 +15,7 @@ from labctl.core.events import GuardFate
 from labctl.core.site import Site
 from labctl.station.bench_guard import STARTS, BenchGuard
 from labctl.station.bench_setup import twin_of
-from labctl.storage.locks import VARIABLE
+from labctl.storage.bench_locks import VARIABLE
 from labctl.storage.run_log import Runlog, read_state
 from sim_backend.description import DieDescription
 from tests.e2e.test_bench_safety import BENCH, DIE

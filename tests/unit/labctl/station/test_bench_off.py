@@ -10,8 +10,8 @@ from labctl.core.site import Site
 from labctl.station import bench_off
 from labctl.station.bench_off import switch_off
 from labctl.station.bench_setup import twin_of
+from labctl.storage.bench_locks import VARIABLE, bench_lock, locks_folder
 from labctl.storage.latch import latch_files, latch_of
-from labctl.storage.locks import VARIABLE, bench_lock, locks_folder
 from sim_backend.description import DieDescription
 from sim_backend.emulators.link import Fault
 from tests.e2e.test_bench_safety import BENCH, DIE

@@ -16,7 +16,8 @@ from labctl.station import guard_process
 from labctl.station.bench_setup import twin_of
 from labctl.station.guard_process import END, ORPHANED, PATIENCE, TRIES, Orphan, guard, is_told_to_end, record
 from labctl.storage import held
-from labctl.storage.locks import VARIABLE, bench_lock, hold, holders, locks_folder
+from labctl.storage.bench_locks import VARIABLE, bench_lock, holders, locks_folder
+from labctl.storage.locks import hold
 from labctl.storage.manifest import FORMAT
 from labctl.storage.run_log import Runlog, read_state
 from sim_backend.description import DieDescription

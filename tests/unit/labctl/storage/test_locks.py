@@ -18,9 +18,10 @@ import pytest
 
 from labctl import files
 from labctl.core.errors import BenchError
-from labctl.storage import locks
+from labctl.storage import bench_locks, locks
 from labctl.storage.addresses import Names, identity
-from labctl.storage.locks import NAME, Holder, bench_lock, hold, holder, holders
+from labctl.storage.bench_locks import bench_lock, holders
+from labctl.storage.locks import NAME, Holder, hold, holder
 from tests.waiting import PATIENCE
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
@@ -281,7 +282,7 @@ def test_the_locks_of_a_bench_can_be_taken_by_every_user_of_the_computer(tmp_pat
 AS_ANOTHER_USER = """
 import fcntl, filelock, os, pathlib, pwd, sys, types
 from labctl.core.errors import BenchError
-from labctl.storage.locks import bench_lock
+from labctl.storage.bench_locks import bench_lock
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
 bench = types.SimpleNamespace(name="b", instruments={"smu": types.SimpleNamespace(resource="GPIB0::10")})
 try:
@@ -308,10 +309,10 @@ def test_another_user_is_refused_while_a_bench_is_held_and_gets_it_and_signs_aft
 
 
 def test_locks_of_instruments_are_in_one_place_for_all_users(monkeypatch, tmp_path):
-    monkeypatch.delenv(locks.VARIABLE)
+    monkeypatch.delenv(bench_locks.VARIABLE)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    assert tmp_path not in locks.locks_folder().parents
-    assert locks.locks_folder().parent.is_dir()
+    assert tmp_path not in bench_locks.locks_folder().parents
+    assert bench_locks.locks_folder().parent.is_dir()
 
 
 def test_a_file_in_place_of_the_folder_of_locks_is_refused(tmp_path):
@@ -346,7 +347,7 @@ def test_the_holders_of_a_bench_are_named_once_and_by_part(tmp_path):
 
 
 def test_another_folder_for_locks_can_be_named(monkeypatch, tmp_path):
-    monkeypatch.setenv(locks.VARIABLE, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv(bench_locks.VARIABLE, str(tmp_path / "elsewhere"))
     with bench_lock(bench("left", smu="TCPIP::192.0.2.5::INSTR"), "run"):
         assert len(list((tmp_path / "elsewhere").iterdir())) == 1
 
