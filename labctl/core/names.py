@@ -46,7 +46,7 @@ def alike(names: Iterable[str]) -> str:
     """Return in words which two of `names` are one name on some systems, "" if none are.
 
     >>> alike(["A", "B", "A"]), alike(["A", "a"]), alike(["A", "B"])
-    ('two are called A', "A and a differ in case only, which makes one file of both on some systems", '')
+    ('two are called A', 'A and a differ in case only, which makes one file of both on some systems', '')
     """
     first: dict[str, str] = {}
     for name in names:
