@@ -37,7 +37,7 @@ class BoardEntry(Entry):
 class BoardContact(Model):
     """How needles between a board and its die are proved to touch: every line at a harmless voltage, by the board."""
 
-    voltage: Volt = Field(default=15e-3, ge=1e-3, le=15e-3, description="the first voltage on a die after a touch")
+    voltage: Volt = Field(default=15e-3, ge=1e-3, le=15e-3, description="the rows' first voltage after a touch")
     least: Ratio = Field(
         default=0.25,
         gt=0,

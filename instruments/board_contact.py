@@ -1,9 +1,11 @@
 """Whether the needles between a board and its die touch: every line is read by the board, at a harmless voltage.
 
-All rows at once tell the columns, one row after the other tells the rows, gates open as far as the bench file allows. A
-line touches if it conducts a part of what its cells in AP would, of which some may be open. Kernels of an integrated
-chip are behind switches of the chip and share its pads, so one that conducts proves a line; those of a passive die have
-pads of their own, and each is read.
+Of a passive die all rows at once tell the columns, one row after the other tells the rows. Of a die with gates all rows
+are read behind closed gates first, when nothing may conduct: needles that stand on other pads short lines. Then the
+gates of one row at a time open, as far as the bench file allows, and the sum over the rows tells the columns. A line
+touches if it conducts a part of what its cells in AP would, of which some may be open. Kernels of an integrated chip are
+behind switches of the chip and share its pads, so one that conducts proves a line; those of a passive die have pads of
+their own, and each is read.
 """
 
 from collections.abc import Iterable
@@ -23,26 +25,30 @@ NAMED = 6
 """Most lines that a message names."""
 
 
-def line_reads(bench: BoardBench, geometry: Geometry, kernel: int) -> Sense:
-    """Return the reads of the lines of one kernel: all rows at once, then row by row."""
+def line_reads(bench: BoardBench, geometry: Geometry, kernel: int) -> tuple[Sense, Sense]:
+    """Return the reads of the lines of one kernel: all rows at once, behind closed gates if it has any; row by row."""
     n, m = geometry.n_rows, geometry.n_cols
-    driven = np.concatenate([np.ones((1, n)), np.eye(n)])
-    gate = None if geometry.kind is Kind.PASSIVE else bench.limits.v_gate * driven
-    bias = Bias(
-        bench.contact.voltage * driven,
-        np.zeros((1 + n, m)),
-        gate,
-        kernel=np.array(kernel),
-        compliance=bench.limits.compliance,
-    )
-    return Sense(bias, np.arange(m))
+    gated = geometry.kind is not Kind.PASSIVE
+
+    def sense(driven: FloatArray, gate: FloatArray) -> Sense:
+        volts = bench.contact.voltage * driven
+        bias = Bias(
+            volts,
+            np.zeros((len(driven), m)),
+            gate if gated else None,
+            kernel=np.array(kernel),
+            compliance=bench.limits.compliance,
+        )
+        return Sense(bias, np.arange(m))
+
+    return sense(np.ones((1, n)), np.zeros((1, n))), sense(np.eye(n), bench.limits.v_gate * np.eye(n))
 
 
 def contact_time(bench: BoardBench, die: Die) -> Second:
     """Return the predicted time of proving contact, s: of a chip by its first kernel, of a passive die by all."""
     shape = die.geometry
     kernels = shape.kernels if shape.kind is Kind.PASSIVE else 1
-    return sum(die.check(line_reads(bench, shape, kernel)) for kernel in range(kernels))
+    return sum(die.check(read) for kernel in range(kernels) for read in line_reads(bench, shape, kernel))
 
 
 @dataclass(frozen=True)
@@ -81,20 +87,23 @@ def line_shares(bench: BoardBench, die: Die, board: object) -> list[LineShares]:
     Args:
         die: behind the limits of the bench.
         board: one that tells what it applies leaves out the lines that it never connects.
+
+    Raises:
+        ContactError: a column conducts behind closed gates; no gate was opened.
     """
     shape = die.geometry
     if shape.kind is Kind.PASSIVE:
         several = shape.kernels > 1
         return [_read(bench, die, kernel, board, f"kernel {kernel}" * several) for kernel in range(shape.kernels)]
-    found = _read(bench, die, 0, board, "")
+    lines = _read(bench, die, 0, board, "")
     for kernel in range(1, shape.kernels):
-        if not (found.share < bench.contact.least).any():
+        if not (lines.share < bench.contact.least).any():
             break
         other = _read(bench, die, kernel, board, "")
-        better = other.share > found.share
-        share, ohm = np.fmax(found.share, other.share), np.where(better, other.ohm, found.ohm)
-        found = replace(found, share=share, ohm=ohm)
-    return [found]
+        better = other.share > lines.share
+        share, ohm = np.fmax(lines.share, other.share), np.where(better, other.ohm, lines.ohm)
+        lines = replace(lines, share=share, ohm=ohm)
+    return [lines]
 
 
 def judged(bench: BoardBench, shares: Iterable[LineShares], name: str) -> dict[str, Ohm]:
@@ -127,16 +136,35 @@ def judged(bench: BoardBench, shares: Iterable[LineShares], name: str) -> dict[s
 
 
 def _read(bench: BoardBench, die: Die, kernel: int, board: object, called: str) -> LineShares:
-    """Read the lines of one kernel."""
-    sense = line_reads(bench, die.geometry, kernel)
-    reading = die.perform(sense)
-    n, used = die.geometry.n_rows, (reading.flag & Flag.INVALID) == 0
-    rows, cols = used[1:].any(axis=1), used[0]
-    if isinstance(board, Stepped) and (floating := board.applied(sense.bias).floating) is not None:
+    """Read the lines of one kernel; ContactError if a column conducts behind closed gates."""
+    together, alone = line_reads(bench, die.geometry, kernel)
+    n, gated = die.geometry.n_rows, together.bias.gate is not None
+    first = die.perform(together)
+    connected = (first.flag[0] & Flag.INVALID) == 0
+    all_rows = np.where(connected, first.current[0], 0.0)
+    g_ap = float(die.nominal.g_ap(kernel))
+    if gated:
+        _refuse_conducting(all_rows / bench.contact.voltage, bench.contact.least * n * g_ap)
+    reading = die.perform(alone)
+    used = (reading.flag & Flag.INVALID) == 0
+    rows, cols = used.any(axis=1), used.any(axis=0) & connected
+    if isinstance(board, Stepped) and (floating := board.applied(alone.bias).floating) is not None:
         rows = rows & ~floating[0, :n]
     current = np.where(used, reading.current, 0.0)
-    amps = np.concatenate([current[1:].sum(axis=1), current[0]])
+    amps = np.concatenate([current.sum(axis=1), current.sum(axis=0) if gated else all_rows])
     cells = np.concatenate([np.full(n, max(1, int(cols.sum()))), np.full(len(cols), max(1, int(rows.sum())))])
-    siemens = cells * float(die.nominal.g_ap(kernel))
+    siemens = cells * g_ap
     share = np.where(np.concatenate([rows, cols]), amps / (siemens * bench.contact.voltage), np.nan)
     return LineShares(share, 1 / siemens, called, n)
+
+
+def _refuse_conducting(siemens: FloatArray, least: float) -> None:
+    """Raise ContactError if a column conducts behind closed gates as much as one that touches behind open ones, S."""
+    conducting = np.flatnonzero(np.abs(siemens) >= least).tolist()
+    if conducting:
+        lines = ", ".join(f"column {k} {1e-3 / abs(siemens[k]):.3g} kohm" for k in conducting[:NAMED])
+        more = f" and {len(conducting) - NAMED} more" if len(conducting) > NAMED else ""
+        raise ContactError(
+            f"no contact: behind closed gates nothing conducts, found {lines}{more}; no gate was opened; look whether "
+            "the needles stand on the pads of their lines"
+        )

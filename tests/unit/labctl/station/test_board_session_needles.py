@@ -1,11 +1,14 @@
 """Needles between a board and its dies: they move without power, every line is proved, nothing is driven before."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from instruments import mpi_sentio
 from instruments.bench_state import IllegalTransition
 from instruments.board_bench import BoardBench
+from instruments.board_contact import line_shares
 from instruments.fiducial import fits
 from labctl.core.bias import Bias
 from labctl.core.die_state import State
@@ -18,7 +21,7 @@ from labctl.station.bench_setup import on_bench
 from labctl.station.board_session import OnBoard
 from labctl.storage.stress_ledger import StressLedger
 from sim_backend.description import DieDescription
-from tests.small_chip import read
+from tests.small_chip import chip, read
 
 SHAPE = {"kernels": 2, "n_rows": 5, "n_cols": 4}
 LIMITS = {
@@ -60,7 +63,7 @@ def test_one_die_after_the_other_is_touched_without_power_and_proved_at_15_mV(pr
             assert [line.split()[0] for line in ready.notes["contact_resistance"]] == ["row", "column"]
             assert body.twin.instruments["board"].board.chip is body.twin.dies[dies[number].spot]
             currents.append(cell(ready.die))
-            assert list(ready.prove()) == list(ready.notes["contact_resistance"])
+            assert [line.split()[0] for line in ready.prove()] == ["row", "column"]
             body.leave()
             assert not body.twin.world.in_contact
         assert currents[0] == currents[2] != currents[1]
@@ -68,6 +71,40 @@ def test_one_die_after_the_other_is_touched_without_power_and_proved_at_15_mV(pr
     assert audit.events == []
     assert audit.first_bias == pytest.approx([15e-3] * 3, abs=1e-3)
     assert body.patience == 300.0
+
+
+@pytest.fixture
+def contact():
+    """A chip whose contact is checked, and what was asked of it; `short` conducts, in S, whatever its gates do."""
+    die = chip(**SHAPE)
+    perform, asked = die.perform, []
+
+    def performed(operation):
+        asked.append(operation.bias)
+        reading = perform(operation)
+        reading.current[:, 2] += operation.bias.row[:, 1] * checked.short
+        return reading
+
+    die.perform = performed
+    checked = SimpleNamespace(die=die, asked=asked, short=0.0, bench=bench())
+    return checked
+
+
+def test_no_gate_opens_before_all_rows_were_read_behind_closed_gates_and_then_one_row_at_a_time(contact):
+    (lines,) = line_shares(contact.bench, contact.die, object())
+    assert (lines.share > 0.5).all()
+    assert contact.asked[0].row == pytest.approx(np.full((1, 5), 15e-3))
+    assert not contact.asked[0].gate.any()
+    gates = np.concatenate([bias.gate for bias in contact.asked[1:]])
+    assert [np.flatnonzero(gate).tolist() for gate in gates] == [[0], [1], [2], [3], [4]]
+    assert max(abs(bias.row).max() for bias in contact.asked) == pytest.approx(15e-3)
+
+
+def test_needles_that_short_lines_are_found_behind_closed_gates_and_no_gate_opens(contact):
+    contact.short = 1e-2
+    with pytest.raises(ContactError, match=r"behind closed gates nothing conducts, found column 2 0\.\d+ kohm; no gate was"):
+        line_shares(contact.bench, contact.die, object())
+    assert len(contact.asked) == 1
 
 
 def test_nothing_is_driven_on_needles_that_have_not_carried_the_first_voltage():
