@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from labctl.core.transport import Transport
 
 LANGUAGES = ("SCPI", "TSP", "SCPI2400")
-TSP_OFF = ("smu.source.level=0", "smu.source.output=0")
+TSP_OFF = ("smu.source.level=0", "smu.source.output=smu.OFF")
 SCPI_STATE = (":OUTP?", ":SOUR:VOLT?", ":SOUR:CURR?")
 TSP_STATE = "print(smu.source.output,smu.source.level)"
 
@@ -22,7 +22,7 @@ def switched_off(transport: Transport, scpi_off: Sequence[str]) -> tuple[str, st
     Raises:
         InstrumentError: it cannot be reached, or does not answer.
     """
-    lines = "\n".join([":ABOR", "abort", *scpi_off, *TSP_OFF])
+    lines = "\n".join(["abort", ":ABOR", *scpi_off, *TSP_OFF])
     language = transport.cut_in(lines, "*LANG?", lambda line: line.strip().upper() in LANGUAGES)[-1].strip().upper()
     if language == "TSP":
         output, _, level = transport.query(TSP_STATE).strip().partition("\t")

@@ -68,7 +68,7 @@ class K2450(ScpiSmu):
         if self.language != "TSP" or message.strip().startswith("*"):
             return super().execute(message)
         text = "".join(message.split()).lower()
-        if text == "smu.source.output=0":
+        if text == "smu.source.output=smu.off":
             self.smu.switch(False)
         elif text == "smu.source.level=0":
             (self.smu.level_v if self.smu.volts else self.smu.level_i)(0.0)

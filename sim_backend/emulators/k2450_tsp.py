@@ -3,7 +3,7 @@
 Names, enumerations and defaults: reference manuals 2450-901-01 and 2461-901-01, the chapter of TSP commands. Not
 emulated: sweeps, configuration lists, the trigger model, limit tests, digital lines, buffers beside defbuffer1 and
 defbuffer2. Set to SCPI it does and answers what switches it off: the driver refuses it. Silent there and chosen here:
-enumerated values are the texts that they are printed as, and take their number as well.
+enumerated values are the texts that they are printed as, and no number is taken for one.
 """
 
 from collections.abc import Callable, Sequence
@@ -314,11 +314,9 @@ class K2450Tsp(TspInstrument):
 
     @staticmethod
     def _word(value: Any, words: Sequence[str]) -> str:
-        """Return an enumerated value, which its number names as well."""
+        """Return an enumerated value; its number is refused."""
         if isinstance(value, str) and value in words:
             return value
-        if isinstance(value, int | float) and float(value).is_integer() and 0 <= value < len(words):
-            return words[int(value)]
         raise Refusal(1130, "Parameter error, unknown value")
 
     def _on(self, value: Any) -> bool:

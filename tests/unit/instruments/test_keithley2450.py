@@ -52,7 +52,7 @@ def test_the_emergency_asks_nothing_first_and_speaks_both_command_sets(name):
     talk = pairs(name)
     first = talk[0][1].splitlines()
     assert not any("?" in line for line in first[:-1])
-    assert {":OUTP 0", "smu.source.output=0"} < set(first)
+    assert {":OUTP 0", "smu.source.output=smu.OFF"} < set(first)
     with TranscriptReplay(talk) as wire:
         assert made(wire).emergency_off() == {}
 

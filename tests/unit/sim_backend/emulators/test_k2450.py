@@ -139,10 +139,12 @@ def test_of_the_command_set_tsp_there_is_what_switches_off(smu):
     smu.language = "TSP"
     assert smu.execute("*LANG?") == "TSP\n"
     assert smu.execute("print(smu.source.output, smu.source.level)") == "smu.ON\t3.00000e-01\n"
-    for line in (":OUTP 0", "abort", "smu.source.level = 0", "smu.source.output = 0"):
+    smu.execute("smu.source.output = 0")  # names are documented, numbers are not
+    assert smu.smu.output
+    for line in (":OUTP 0", "abort", "smu.source.level = 0", "smu.source.output = smu.OFF"):
         assert smu.execute(line) == ""
     assert smu.execute("print(smu.source.output, smu.source.level)") == "smu.OFF\t0.00000e+00\n"
-    assert len(smu.errors) == 1
+    assert len(smu.errors) == 2
 
 
 def test_driver_and_emulator_have_the_same_models():
