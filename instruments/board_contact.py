@@ -3,9 +3,9 @@
 Of a passive die all rows at once tell the columns, one row after the other tells the rows. Of a die with gates all rows
 are read behind closed gates first, when nothing may conduct: needles that stand on other pads short lines. Then the
 gates of one row at a time open, as far as the bench file allows, and the sum over the rows tells the columns. A line
-touches if it conducts a part of what its cells in AP would, of which some may be open. Kernels of an integrated chip are
-behind switches of the chip and share its pads, so one that conducts proves a line; those of a passive die have pads of
-their own, and each is read.
+touches if it conducts a part of what its cells in AP would, of which some may be open. Kernels of an integrated chip
+are behind switches of the chip and share its pads, so one that conducts proves a line; those of a passive die have pads
+of their own, and each is read.
 """
 
 from collections.abc import Iterable
