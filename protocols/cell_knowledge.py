@@ -12,7 +12,7 @@ from labctl.core.die import Die
 from labctl.core.operations import Flag, FlagArray
 from labctl.core.record import History, Record
 from labctl.core.units import BoolArray, FloatArray, IntArray, Volt
-from protocols.records import SURVEY, Attempt, InferenceMap, KernelSurvey
+from protocols.records import SURVEY, TRIAL, Attempt, InferenceMap, KernelSurvey
 from protocols.settings import ReadSettings, WriteSettings
 from protocols.statistics import refuted
 
@@ -130,22 +130,25 @@ class CellKnowledge:
         """Count the pulses of `attempt`, of one write plan; store its shorts, and which cells switched or did not.
 
         A ladder that failed adds to those before it up to the same voltage with the same width; one that went higher or
-        was longer takes their place, and one that asked for less changes nothing.
+        was longer takes their place, and one that asked for less changes nothing. Trials are no ladders: each that
+        verifies has switched its cell, and one that does not is no failure.
         """
         cells = (attempt.kernel, attempt.row, attempt.col)
         np.add.at(self.pulses, cells, 1)
         np.logical_or.at(self.short, cells, shorts(attempt.conductance, attempt.flag, self.ceiling[attempt.kernel]))
         flat = np.ravel_multi_index(cells, self.pulses.shape)
-        last = last_of(flat)
+        trials = bool((attempt.round == TRIAL).any())
+        last = np.arange(len(flat)) if trials else last_of(flat)
         # a read that is flagged proves neither, nor does a pulse on a cell that was right before it
         last = last[(attempt.flag[last] == 0) & (attempt.trial[last] | ~attempt.verified[last])]
         verified = attempt.verified[last]
         at = (attempt.target[last].astype(np.int64), *(c[last] for c in cells))
         # which cells switch is the survey's own verdict: it may verify one by a cut that is not the cell's
         self.switches[at] |= verified & (attempt.solution[last] != SURVEY)
-        # a pulse of which nobody knows whether it was given convicts no cell
-        made = np.bincount(flat[(attempt.pulse_flag & Flag.UNKNOWN) == 0], minlength=self.pulses.size)
-        self._fail(at, attempt.voltage[last], attempt.width[last], made[flat[last]])
+        if not trials:
+            # a pulse of which nobody knows whether it was given convicts no cell
+            made = np.bincount(flat[(attempt.pulse_flag & Flag.UNKNOWN) == 0], minlength=self.pulses.size)
+            self._fail(at, attempt.voltage[last], attempt.width[last], made[flat[last]])
         for failed in (self._failed_v, self._failed_width, self._failed_ladders, self._failed_pulses):
             failed[tuple(index[verified] for index in at)] = 0
 
