@@ -232,12 +232,16 @@ class Attempts:
     def unfinished(self, plan: WritePlan) -> BoolArray:
         """Return (N,), the cells that `plan` has more attempts for, had nothing broken off.
 
-        They are wrong or were not come to, no read of them is flagged, and their budget is not used up; an attempt
-        that was lost is none of a ladder that failed.
+        They are wrong or were not come to, no read of them is flagged, and their budget is not used up. A ladder whose
+        last attempt was lost, and whose state a read told afterwards (`judged`), has not failed; one that a body went
+        on with after it had read such a loss again has.
         """
         flagged = np.zeros(len(plan), np.bool_)
         flagged[self.cell[(self.flag & ~np.uint8(Flag.UNKNOWN)) != 0]] = True
-        climbed = ~self.lost & (self.given >= plan.most)
+        broken_off = np.zeros(len(plan), np.bool_)
+        # in the order they were made, so that the last attempt of a cell decides
+        broken_off[self.cell] = (self.flag & self.pulse_flag & Flag.UNKNOWN) != 0
+        climbed = ~broken_off & (self.given >= plan.most)
         unfinished: BoolArray = ~self.verified & ~flagged & ~climbed & (self.given < plan.budget)
         return unfinished
 

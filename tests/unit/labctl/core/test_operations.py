@@ -115,3 +115,21 @@ def test_a_cell_that_cannot_be_read_after_a_lost_read_gets_no_further_pulse() ->
         assert (die.batches, die.senses) == ([3], [1])
         assert attempts.flag.tolist() == [0, flag, 0]
         assert attempts.short.tolist() == [False, flag is Flag.COMPLIANCE, False]
+
+
+@pytest.mark.parametrize(
+    ("lost", "read_again", "unfinished"),
+    [(1, True, False), (3, True, False), (1, False, False), (3, False, True), (0, False, False)],
+)
+def test_a_ladder_has_failed_unless_its_last_attempt_was_lost(lost: int, read_again: bool, unfinished: bool) -> None:
+    settings = WriteSettings(v_start=0.4, v_max=0.5, v_step=0.05)
+    at = tuple(index[:1] for index in CELLS)
+    plan = settings.plan(GEOMETRY, at, TARGET[:1], np.full(1, 3e-4), np.full(1, 50))
+    cell, attempt = np.zeros(3, np.int64), np.array([1, 2, 3])
+    pulse_flag = np.where(attempt == lost, Flag.UNKNOWN, 0).astype(np.uint8)
+    flag = np.zeros(3, np.uint8) if read_again else pulse_flag
+    wrong = np.zeros(1, np.bool_)
+    made = Attempts(cell, attempt, plan.ladder, np.full(3, 2e-5), flag, pulse_flag, wrong, wrong)
+    if made.lost.any():
+        made = made.judged(plan, np.array([0]), Reading(np.full((1, 1), 2e-5), np.zeros((1, 1), np.uint8), flag[:1]))
+    assert made.unfinished(plan).tolist() == [unfinished]
