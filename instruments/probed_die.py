@@ -25,7 +25,7 @@ from instruments.bench_io import BenchIO
 from instruments.bench_state import BenchState, Contact
 from instruments.connections import Relay
 from instruments.inside_scripts import MOVES, ROUTES, InsideScripts, Visits
-from instruments.reading_math import driven_voltage, expected_current, judge, subtract_leads
+from instruments.reading_math import driven_voltage, expected_current, judge, share_columns, subtract_leads
 from instruments.step_sequence import (
     FORCE,
     MESSAGES,
@@ -498,6 +498,8 @@ class ProbedDie(DieBody):
             script = [self._visit(visits, k, ranges) for k in piece]
             self._run_script(visits, script, act, reading, last=end == len(visits) or bool(moves[end]))
         read = operation if isinstance(operation, Sense) else operation.verify
+        if read is not None:
+            share_columns(reading, read.cols)
         if read is not None and read.bias.floating is not None:
             floating = np.take_along_axis(read.bias.floating[:, read.bias.row.shape[1] :], read.cols, 1)
             reading.current[floating], reading.flag[floating] = 0.0, Flag.INVALID

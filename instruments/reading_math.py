@@ -7,7 +7,7 @@ from labctl.core.bias import Bias
 from labctl.core.cell_voltage import refuse_cell_voltages
 from labctl.core.errors import BenchError, refuse_beyond
 from labctl.core.operations import Reading, Sense
-from labctl.core.units import FloatArray, Ohm
+from labctl.core.units import FloatArray, IntArray, Ohm
 
 
 def judge(bias: Bias, limits: BenchLimits, polarity: int) -> None:
@@ -44,6 +44,19 @@ def driven_voltage(bias: Bias) -> FloatArray:
             "lead resistance is subtracted from reads of one driven row only, all other lines at one level"
         )
     return np.asarray(against.sum(1))
+
+
+def share_columns(reading: Reading, cols: IntArray) -> None:
+    """Give every place of a column that a pattern wants several times, `cols` (n, m), its last reading; in place.
+
+    A line is on one channel, whose reading goes to one of these places: the last of those that a route reads.
+    """
+    n, m = cols.shape
+    ordered = np.sort(cols, axis=1)
+    if not n or not (ordered[:, 1:] == ordered[:, :-1]).any():
+        return
+    last = m - 1 - (cols[:, :, None] == cols[:, None, ::-1]).argmax(axis=2)
+    reading.current[:], reading.flag[:] = (np.take_along_axis(x, last, 1) for x in (reading.current, reading.flag))
 
 
 def subtract_leads(reading: Reading, voltage: FloatArray, resistance: Ohm) -> None:

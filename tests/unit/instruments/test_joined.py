@@ -1,6 +1,7 @@
 """Two emulated 2602Bs on one TSP-Link that act as one: what routes share, and what a script that breaks leaves."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,21 @@ def test_four_channels_read_and_write_the_same_on_a_third_of_the_routes(station)
         assert np.array_equal(states[0], states[way])
         assert all(np.array_equal(a, b) for a, b in zip(attempts[0], attempts[way], strict=True))
     assert routes == [25, 8, 8]
+
+
+@pytest.mark.parametrize("way", ["apart", "host", "inside"])
+def test_a_column_that_is_wanted_twice_has_its_reading_in_both_places(station, way):
+    one = station(way)
+    sense = sense_of(one.die).take(slice(0, 4))
+    once, twice = replace(sense, cols=np.array([0, 1])), replace(sense, cols=np.array([1, 0, 1]))
+    expected, found = one.die.sense(once), one.die.sense(twice)
+    assert np.allclose(found.current, expected.current[:, [1, 0, 1]], rtol=1e-9)
+    assert not found.flag.any()
+    plan = plan_of(one.die).take(slice(0, 2))
+    verify = replace(plan.verify, cols=np.repeat(plan.verify.cols, 2, axis=1))
+    pulsed = one.die.pulse(Pulse(plan.write.scaled(0.3), plan.width, verify))
+    assert np.isfinite(pulsed.current).all()
+    assert np.array_equal(pulsed.current[:, 0], pulsed.current[:, 1])
 
 
 def test_predictions_are_times_of_the_twin(station):
