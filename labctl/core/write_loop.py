@@ -22,6 +22,10 @@ def program_by_host(die: ReadsAndPulses, plan: WritePlan) -> Attempts:
     pulse is recorded and changes nothing, because a short elsewhere on a line puts every pulse of that line into
     compliance. A read that was lost (UNKNOWN) is taken again before anything else, and its pulse counts, for it may
     have happened. A cell whose read is flagged gets no further pulse: its effect is unknown.
+
+    All this is said of an entry of `plan`. A cell that is named k times is k cells here, as it is inside an instrument
+    and on a board: one that turns into a short gets a pulse of each of its other entries all the same, up to k - 1
+    more. Whoever names a cell several times keeps k small, and looks at the reads between two plans.
     """
     n = len(plan)
     verified, short, stopped = (np.zeros(n, np.bool_) for _ in range(3))

@@ -584,7 +584,7 @@ def test_trials_of_a_cell_are_one_message_and_the_same_as_by_the_host(station, v
     for changes in ({}, {"linked": False}, {"inside": False, "linked": False}):
         one = station(**changes)
         cell = Cells(np.array([0]), np.array([1]), np.array([2]))
-        plan = trials.loop_plan(one.die.geometry, cell, np.array([2.8e-4]), True, voltage)
+        plan = trials.loop_plan(one.die.geometry, cell, np.array([2.8e-4]), True, voltage, trials.trials)
         one.die.program(plan.take(slice(0, 1)))
         one.sent.clear()
         made.append(one.die.program(plan))
