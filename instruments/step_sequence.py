@@ -226,6 +226,11 @@ class Composer:
                 "lines at different levels that pulse together need channels of one instrument; "
                 "name the line that makes the width, or wire the first channels to one instrument"
             )
+        if len(makers) > 1 and any(self.channels[c].step_messages for c in makers):
+            raise BenchError(
+                "lines at different levels that pulse together need an instrument that times both by itself; this one "
+                "gets each step in messages, so the width would be longer than asked for; name the line that makes it"
+            )
         for c in self._by_instrument(visit.used, last=makers[0] if makers else 0):
             yield from self._limit(c, act.pulse_compliance, act.pulse_compliance)
         if makers:

@@ -25,7 +25,7 @@ from instruments.keithley2600b import DRIVER, Keithley2600B
 from instruments.keithley2600b_script import COUNTED_STEPS
 from instruments.open_bench import open_bench, planned_die
 from instruments.reading_math import subtract_leads
-from instruments.step_sequence import ChannelStep
+from instruments.step_sequence import Act, ChannelStep, Composer, RouteVisit, SourceChannel
 from instruments.touches import lift, touch_down
 from instruments.transport import BytesTransport
 from instruments.tsp import number
@@ -427,6 +427,17 @@ def test_limits_of_a_bench_beyond_what_its_sources_force_are_refused_without_a_c
     limits = {"limits__v_towards_p": "45 V", "limits__v_towards_ap": "45 V"}
     with pytest.raises(BenchError, match=r"allow 45 V, and smu1 \(2602B\) forces 40 V at most"):
         planned_die(bench(**limits), NOMINAL)
+
+
+def test_lines_that_pulse_together_need_an_instrument_that_times_them_and_one_line_does_not():
+    hosted = [SourceChannel(0, name, step_messages=3.0) for name in ("smu1", "smu2")]
+    both = RouteVisit(0, (0, 1), True, (0.3, -0.3), -1, False, (0.0, 0.0), {}, 1e-3)
+    act = Act(1e-3, 1e-3, 1e-3)
+    for refused in (both, replace(both, pulse=(0.3, 0.3))):
+        with pytest.raises(BenchError, match="gets each step in messages, so the width would be longer than asked for"):
+            list(Composer(bench(), hosted).visit(refused, act))
+    assert list(Composer(bench(), hosted).visit(replace(both, maker=0), act))
+    assert list(Composer(bench(), [replace(channel, step_messages=0.0) for channel in hosted]).visit(both, act))
 
 
 def test_a_pulse_longer_than_a_source_makes_is_refused_without_a_connection():
