@@ -109,6 +109,9 @@ class ChuckProber(ABC):
     def _set_stepping(self) -> None:
         """Have steps end separated."""
 
+    def _require_stepping(self) -> None:  # noqa: B027 - a station that does not tell is asked nothing
+        """Raise InstrumentError if the station says, before a step, that it would not end separated."""
+
     @abstractmethod
     def _go_to_die(self, col: int, row: int, site: int) -> Arrival:
         """Send the step."""
@@ -149,6 +152,7 @@ class ChuckProber(ABC):
             self._set_stepping()
             self._mode_set = True
         self._place = start = self._place or self._current_place()
+        self._require_stepping()
         site = 0 if subsite is None else subsite.number
         height, self._up = self._up, None
         arrival = self._go_to_die(col, row, site)

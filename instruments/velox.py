@@ -4,8 +4,9 @@ Written from PyMeasure's driver and the maker's public SDK. Verified against: tr
 emulated Velox of this project, which PyMeasure's driver drives as well.
 
 What it does and proves is the same for all stations (`chuck_prober`); here are its words (`velox_link`). A chuck that
-goes back to contact by itself after a step (AutoZ) is told not to before the first step, and that is read back, since
-Velox tells its modes. Its table of subsites is not read: no public source says how, and a step to one is refused.
+goes back to contact by itself after a step (AutoZ) is told not to before the first step. Velox tells its modes, and its
+panel sets them: they are read before every step. Its table of subsites is not read: no public source says how, and a
+step to one is refused.
 """
 
 from instruments.chuck_prober import MICRON, Arrival, ChuckOptions, ChuckProber
@@ -69,6 +70,8 @@ class Velox(ChuckProber):
 
     def _set_stepping(self) -> None:
         self._link.ask("SetChuckMode", 2, 0, 2, 2, 2, 2)
+
+    def _require_stepping(self) -> None:
         if self._status()[0] & AUTO_Z:
             raise InstrumentError(f"{self.name}: AutoZ is on after it was set off; nothing steps; {CHECK}")
 

@@ -152,6 +152,17 @@ def test_autoz_that_stays_on_stops_the_step():
     assert station.counted("StepNextDie") == 0
 
 
+def test_autoz_that_somebody_sets_on_between_two_steps_stops_the_second():
+    station = Station()
+    station.driver.step(1, 0)
+    station.box.execute("SetChuckMode 2 1")
+    with pytest.raises(InstrumentError, match="AutoZ is on after it was set off; nothing steps"):
+        station.driver.step(0, 0)
+    assert (station.counted("StepNextDie"), station.box.world.in_contact) == (1, False)
+    station.box.execute("SetChuckMode 2 0")
+    assert station.driver.step(0, 0) == Position(0, 0)
+
+
 def test_autoz_that_was_left_on_is_off_before_the_first_step():
     station = Station()
     station.box.execute("SetChuckMode 1 1")
