@@ -135,6 +135,7 @@ class OnBoard:
             "contact_resistance": dict(touched.resistance),
         }
         if isinstance(board := self.opened.board, Identifying):
+            self.opened.permit()  # reading what a die is called gives it power
             met = board.die_id()
             if met != subject.serial:
                 raise ContactError(

@@ -13,7 +13,7 @@ from instruments.fiducial import fits
 from labctl.core.bias import Bias
 from labctl.core.die_state import State
 from labctl.core.driver import Driver, DriverKind, Wire
-from labctl.core.errors import BenchError, ContactError, InstrumentError
+from labctl.core.errors import BenchError, ContactError, InstrumentError, SwitchedOff
 from labctl.core.fiducial import Fiducial
 from labctl.core.operations import Sense
 from labctl.core.site import Site
@@ -257,6 +257,28 @@ def test_another_die_than_the_one_of_the_map_is_refused_by_what_it_says():
             ContactError, match="die D1 was to be under the needles, and it says it is 'D0'; look whether"
         ):
             body.approach(dies[1])
+
+
+def test_a_bench_that_is_switched_off_after_a_touch_does_not_power_the_die_to_read_its_name(monkeypatch):
+    dies = sites(1)
+    with on_bench(bench(), dies, "bytes") as body:
+        asked, permitted = [], body.opened.permit
+        body.opened.board.die_id = lambda: asked.append("die_id") or "D0"
+        check = body.opened.needles.check_contact
+
+        def checked():
+            resistance = check()
+            body.opened.permit = refuse
+            return resistance
+
+        def refuse():
+            raise SwitchedOff("the bench is switched off")
+
+        monkeypatch.setattr(body.opened.needles, "check_contact", checked)
+        with pytest.raises(SwitchedOff):
+            body.approach(dies[0])
+        assert asked == []
+        body.opened.permit = permitted
 
 
 def test_a_board_of_passive_dies_moves_its_needles_with_its_lines_at_ground():
