@@ -157,19 +157,28 @@ class HostTimedSource(ABC):
     def off(self, rate: float | None = None) -> None:
         """Go to 0 V (ramped at `rate` V/s if given), switch off, read back.
 
-        Every command is tried on every channel, whatever those before it raised. InstrumentError if not verified off.
+        Every command is tried on every channel, whatever those before it raised; but a link that does not answer is
+        given up at once, for who makes safe, while other sources may be on. InstrumentError if not verified off.
+        """
+        self._switch_off(rate)
+
+    def _switch_off(self, rate: float | None = None, *, urgent: bool = False) -> None:
+        """Go to 0 V and off, read back; see `off`.
+
+        Args:
+            urgent: nobody comes after this one: every command is tried although the link does not answer.
         """
         failures: list[str] = []
         for channel in self.capabilities.channels:
-            with noting(failures):
+            with noting(failures, urgent=urgent):
                 if rate and self._known(channel).output:
                     self._ramp(channel, 0.0, rate)
-            with noting(failures):
+            with noting(failures, urgent=urgent):
                 self.set_level(channel, 0.0)
-            with noting(failures):
+            with noting(failures, urgent=urgent):
                 self.set_output(channel, False)
         unverified: list[str] = []
-        with noting(unverified):
+        with noting(unverified, urgent=urgent):
             self.verify_off()
         if unverified:
             raise InstrumentError("; ".join([*unverified, *failures]))
@@ -269,11 +278,17 @@ class HostTimedSource(ABC):
 
 
 @contextmanager
-def noting(failures: list[str]) -> Iterator[None]:
-    """Append the text of an exception of any type; what follows is tried all the same."""
+def noting(failures: list[str], *, urgent: bool = False) -> Iterator[None]:
+    """Append the text of an exception of any type, and go on; but a link that does not answer is an error.
+
+    Args:
+        urgent: go on even then.
+    """
     try:
         yield
     except Exception as error:
+        if isinstance(error, LinkTimeoutError) and not urgent:
+            raise
         failures.append(str(error) or type(error).__name__)
 
 

@@ -17,7 +17,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from instruments.host_timed import HostTimedSource
+from instruments.host_timed import HostTimedSource, noting
 from instruments.keithley2450_models import MODELS, SHORTEST_TSP_PULSE
 from instruments.keithley2450_off import switched_off
 from instruments.keithley2450_script import COUNTED_STEPS, FUNCTIONS, RAMP_STEP
@@ -345,30 +345,23 @@ class Keithley2450Tsp(HostTimedSource):
     def off(self, rate: float | None = None) -> None:
         """Abort, go to 0 V (ramped at `rate` V/s if given), switch off, and read back.
 
-        Every command is tried, whatever those before it raised. InstrumentError if not verified off.
+        Every command is tried, whatever those before it raised; but a link that does not answer is given up at once,
+        for `emergency_off`, while other sources may be on. InstrumentError if not verified off.
         """
         failures: list[str] = []
-        try:
+        with noting(failures):
             self._tsp.transport.write("abort")
             state = self.read_state(CHANNEL)
             if rate and state.output and state.level and state.current is None and math.isfinite(state.level):
                 self._ramp(CHANNEL, 0.0, rate)
-        except Exception as error:
-            failures.append(str(error))
         self._levels[CHANNEL] = 0.0
         for command in ("smu.source.level=0", "smu.source.output=smu.OFF"):
-            try:
+            with noting(failures), contextlib.suppress(Refused):  # what counts is read back
                 self._tsp.set(command)
-            except Refused:  # what counts is read back
-                continue
-            except Exception as error:
-                failures.append(str(error))
-        try:
+        with noting(failures):
             for setup in self._setups.values():
                 low = min(setup.cold_limit, setup.off_limit)
                 self._limit(CHANNEL, low, low)
-        except Exception as error:
-            failures.append(str(error))
         try:
             self.verify_off()
         except LabError as error:

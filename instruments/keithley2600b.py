@@ -21,6 +21,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from instruments.host_timed import noting
 from instruments.keithley2600b_defaults import LEFT_ALONE, RANGES, SET_ANEW, after_reset, question, values_in
 from instruments.keithley2600b_inside import InsidePrograms
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
@@ -392,16 +393,15 @@ class Keithley2600B(InsidePrograms):
     def off(self, rate: float | None = None) -> None:
         """Abort, go to 0 V (ramped from the present level at `rate` V/s if given), switch off, read back.
 
-        Every channel is tried, even if another fails. InstrumentError if one is not verified off.
+        Every channel is tried, even if another fails; but a link that does not answer is given up at once, for
+        `emergency_off`, while other sources may be on. InstrumentError if one is not verified off.
         """
         failures: list[str] = []
-        try:
+        with noting(failures):
             self._tsp.transport.write("abort")
             self._tsp.errors()
-        except Exception as error:
-            failures.append(str(error))
         for channel in self._data.channels:
-            try:
+            with noting(failures):
                 if rate and self._tsp.numbers(f"{channel}.source.output", 1) != [0.0]:
                     seconds = 2 * max(self._data.ranges_v) / rate
                     with contextlib.suppress(Refused):
@@ -410,8 +410,6 @@ class Keithley2600B(InsidePrograms):
                 for text in (f"{channel}.source.levelv=0", f"{channel}.source.leveli=0", f"{channel}.source.output=0"):
                     with contextlib.suppress(Refused):
                         self._tsp.set(text)
-            except Exception as error:
-                failures.append(str(error))
         try:
             self.verify_off()
         except LabError as error:

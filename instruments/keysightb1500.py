@@ -12,19 +12,19 @@ are read back before anything else. Ranges are those that all units have.
 import contextlib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from instruments.flex import CODES, EXTENDED, Flex, Refused
-from instruments.host_timed import HostTimedSource
+from instruments.host_timed import HostTimedSource, noting
 from instruments.identity import fields_of
 from instruments.scpi import number
 from instruments.transport import CHECK, unexpected
 from instruments.tsp import old_errors_text
 from labctl.core.driver import Driver, DriverKind
-from labctl.core.errors import BenchError, InstrumentError, LabError, LinkTimeoutError
+from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.model import Model, one_of
 from labctl.core.operations import Flag
 from labctl.core.source import (
@@ -413,17 +413,17 @@ class KeysightB1500(HostTimedSource):
         try:
             if rate:
                 for channel in self._setups:
-                    with _tried(failures):
+                    with noting(failures):
                         if self._known(channel).output:
                             self._ramp(channel, 0.0, rate)
-            with _tried([]):  # a channel that is off takes no level; what counts is read back
+            with noting([]):  # a channel that is off takes no level; what counts is read back
                 self._flex.set(f"DZ{slots}")
-            with _tried(failures):
+            with noting(failures):
                 self._flex.set(f"CL{slots}")
         finally:
             self._levels.update(dict.fromkeys(self._levels, 0.0))
         unverified: list[str] = []
-        with _tried(unverified):
+        with noting(unverified):
             self.verify_off()
         if unverified:
             raise InstrumentError("; ".join([*unverified, *failures]))
@@ -448,17 +448,6 @@ class KeysightB1500(HostTimedSource):
 
 
 _SWITCHES = re.compile(r"\s*(CL|CN[\d, ]*)\s*$")
-
-
-@contextlib.contextmanager
-def _tried(failures: list[str]) -> Iterator[None]:
-    """Note an exception, and go on; but not of a link that does not answer."""
-    try:
-        yield
-    except LinkTimeoutError:
-        raise
-    except Exception as error:
-        failures.append(str(error) or type(error).__name__)
 
 
 def _slot(channel: str) -> int:

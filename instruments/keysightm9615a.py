@@ -210,15 +210,15 @@ class KeysightM9615A(HostTimedSource):
             InstrumentError: the module cannot be opened, or is not verified off.
         """
         failures: list[str] = []  # what counts is read back
-        with noting(failures):
+        with noting(failures, urgent=True):
             self._module.abort([_number(channel) for channel in CHANNELS])
         for channel in CHANNELS:
-            with noting(failures):
+            with noting(failures, urgent=True):
                 self.set_level(channel, 0.0)
-            with noting(failures):
+            with noting(failures, urgent=True):
                 self._module.set_integer(_transient(channel), Attribute.VOLTAGE_MODE, _FIXED)
         try:
-            self.off()
+            self._switch_off(urgent=True)
         except InstrumentError as error:
             before = "; ".join(dict.fromkeys(failures))
             raise InstrumentError(f"{error}; before that: {before}" if before else str(error)) from error

@@ -7,12 +7,13 @@ pulses among the steps, switching off. What a subclass gives is in which words.
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from instruments.host_timed import HostTimedSource
+from instruments.host_timed import HostTimedSource, noting
 from instruments.scpi import Refused, Scpi, number
 from instruments.transport import CHECK
-from labctl.core.errors import InstrumentError, LabError, LinkTimeoutError
+from labctl.core.errors import InstrumentError, LabError
 from labctl.core.operations import Flag
 from labctl.core.source import (
     ChannelSetup,
@@ -280,31 +281,19 @@ class ScpiSource(HostTimedSource):
         """
         failures: list[str] = []
         self._waiting = 0.0
-        try:
+        with noting(failures):
             self._scpi.transport.write(":ABOR")
             state = self.read_state(CHANNEL)
             if rate and state.output and state.level and state.current is None and math.isfinite(state.level):
                 self._at = state.level
                 self._ramp(CHANNEL, 0.0, rate)
-        except LinkTimeoutError:
-            raise
-        except Exception as error:
-            failures.append(str(error))
         self._levels[CHANNEL], self._at, self._waiting = 0.0, 0.0, 0.0
         for command in self.off_commands:
-            try:
+            with noting(failures), suppress(Refused):  # what counts is read back
                 self._scpi.set(command)
-            except Refused:  # what counts is read back
-                continue
-            except LinkTimeoutError:
-                raise
-            except Exception as error:
-                failures.append(str(error))
-        try:
+        with noting(failures):
             for channel in self._setups:
                 self._rest(channel)
-        except Exception as error:
-            failures.append(str(error))
         try:
             self.verify_off()
         except LabError as error:

@@ -299,7 +299,7 @@ class AdaptedSource(HostTimedSource):
             return before
         words = self._options.emergency
         if words is None:
-            super().off()
+            self._switch_off(urgent=True)
             return {}
         fields = words.ask.count(";")
         reply = self._transport.cut_in("\n".join(words.send), words.ask, lambda line: line.count(";") == fields)[-1]

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from instruments.host_timed import HostTimedSource
-from labctl.core.errors import BenchError, InstrumentError, NotDriven
+from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError, NotDriven
 from labctl.core.operations import Flag
 from labctl.core.source import (
     Aperture,
@@ -189,6 +189,25 @@ def test_off_tries_every_channel_and_believes_what_is_read_back():
     with pytest.raises(InstrumentError, match=r"NOT verified off: .*; no answer; no answer"):
         mute.off()
     assert mute.channels["a"][:2] == [False, 0.2]
+
+
+@pytest.mark.parametrize("urgent", [False, True])
+def test_a_link_that_does_not_answer_ends_an_orderly_off_at_once_and_an_urgent_one_tries_everything(urgent):
+    tried = []
+
+    class Silent(Box):
+        def put(self, sent, channel, place, value):
+            tried.append((sent, channel))
+            raise LinkTimeoutError("no answer")
+
+    box = Silent()
+    for channel in "ab":
+        box.channels[channel] = [True, 0.2, 1e-3]
+    with pytest.raises(InstrumentError) as caught:
+        box._switch_off(urgent=urgent)
+    everything = [(verb, channel) for channel in "ab" for verb in ("level", "output")]
+    assert tried == (everything if urgent else everything[:1])
+    assert isinstance(caught.value, LinkTimeoutError) is not urgent
 
 
 @pytest.mark.parametrize("verb", ["level", "output"])

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from instruments.keithley2450_tsp import CHANNEL, NEUTRAL, Keithley2450Tsp, Keithley2450TspOptions
 from instruments.transcript import TranscriptReplay, parse
 from instruments.transport import BytesTransport
-from labctl.core.errors import BenchError, InstrumentError, NotDriven
+from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError, NotDriven
 from labctl.core.operations import Flag
 from labctl.core.source import Aperture, ChannelSetup, Hold, Level, Limit, Measure, OffState, Ramp, SourceMeasure, Watch
 from labctl.testing.emulated import NAME, resistors
@@ -164,6 +164,22 @@ def test_a_link_that_fails_in_a_script_is_an_error_and_off_is_off(smu, fault):
     driver.emergency_off()
     assert not smu.smu.output
     assert smu.smu.set.level_v == 0.0
+
+
+def test_off_over_a_link_that_does_not_answer_waits_once_and_is_left_to_who_makes_safe(smu):
+    driver, asked = ready(smu), []
+
+    def fault(line):
+        asked.append(line)
+        return Fault.MUTE
+
+    smu.fault = fault
+    with pytest.raises(LinkTimeoutError):
+        driver.off()
+    assert not any(b"smu.source.output=smu.OFF" in line for line in asked), "no command waits for another timeout"
+    smu.fault = lambda line: Fault.NONE
+    assert driver.emergency_off() == {}
+    assert not smu.smu.output
 
 
 def test_what_an_earlier_user_left_is_told_by_check(smu):

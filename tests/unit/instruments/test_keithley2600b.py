@@ -327,12 +327,25 @@ def test_an_output_that_stays_on_needs_a_person_and_the_other_channel_was_tried(
 def test_what_failed_on_the_way_is_told_with_an_output_that_stays_on():
     class Deaf(TranscriptReplay):
         def write(self, text):
-            raise LinkTimeoutError("abort was not taken")
+            raise InstrumentError("abort was not taken")
 
     _, *rest = pairs("off-fails")
     with Deaf(rest[2:]) as talk, pytest.raises(InstrumentError) as caught:
         Keithley2600B(talk, "smu1").off()
     assert re.fullmatch("smu1.smua is NOT verified off: .*; abort was not taken", str(caught.value))
+
+
+def test_off_over_a_link_that_does_not_answer_is_given_up_at_once():
+    wired = []
+
+    class Mute(TranscriptReplay):
+        def write(self, text):
+            wired.append(text)
+            raise LinkTimeoutError("no answer")
+
+    with Mute([]) as talk, pytest.raises(LinkTimeoutError, match="no answer"):
+        Keithley2600B(talk, "smu1").off()
+    assert wired == ["abort"]
 
 
 def test_closing_leaves_what_was_set_up_in_the_state_of_the_night():
