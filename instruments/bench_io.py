@@ -2,7 +2,7 @@
 
 What is known of the bench, and what may follow, is `instruments.bench_state`: it is asked before anything is sent, and
 told what was read back. Everything unexpected is a fault; only `idle` ends a fault. A bench without a matrix has no
-relay to open: its pads are separated from its sources by nothing but outputs that are off. One module of 400 lines,
+relay to open: its pads are separated from its sources by nothing but outputs that are off. One module,
 because each method is one transition of this one state.
 """
 
@@ -375,7 +375,7 @@ class BenchIO:
                 self.units[unit].output(names)
                 self.units[unit].run([Aperture(name, outputs.cold_aperture) for name in names])
             if self._joined is not None:
-                self._joined.join(setup, outputs.cold_aperture)
+                self._joined.join(self.active, setup, outputs.cold_aperture)
             self.composer = self.new_composer()
         self.go_cold(self.active)
         state.require_permit()  # refused between the last check and the output: it ends at 0 V

@@ -7,7 +7,7 @@ its own address; for as long as the first one drives it, it gets no command ther
 an abort.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -86,24 +86,26 @@ class Joined:
             [units[at] for at in numbers],
         )
 
-    def join(self, setup: ChannelSetup, aperture: Second) -> None:
-        """Have the lead drive the channels of all, which were set up as `setup` and are on at 0 V.
+    def join(self, active: Iterable[int], setup: ChannelSetup, aperture: Second) -> None:
+        """Have the lead drive channels of all, which were set up as `setup` and are on at 0 V.
 
         Args:
+            active: indices of those among `channels`; the others stay off, and no script names them.
             aperture: of the readings that verify 0 V, s.
 
         Raises:
             InstrumentError: it reaches one of them not, or another model in its place.
         """
         for node, model in self.models.items():
-            if (found := self.lead.linked(node)) != model:
+            if (linked := self.lead.linked(node)) != model:
                 raise InstrumentError(
-                    f"node {node} of the TSP-Link of the sources is a {found}, and the bench file says {model}; look "
+                    f"node {node} of the TSP-Link of the sources is a {linked}, and the bench file says {model}; look "
                     "at 'tsplink' in the bench file"
                 )
         self._holds = True
-        self.lead.join({channel.name: setup for channel in self.channels if channel.remote})
-        self.lead.run([Aperture(channel.name, aperture) for channel in self.channels if channel.remote])
+        remote = [self.channels[k].name for k in active if self.channels[k].remote]
+        self.lead.join(dict.fromkeys(remote, setup))
+        self.lead.run([Aperture(name, aperture) for name in remote])
 
     def silence(self) -> None:
         """Switch off all at once, so that none waits for another one; whoever cannot be is passed over here.

@@ -6,7 +6,7 @@ switches off in the order 0 V, relays open, outputs off, each read back, and if 
 fault and refuses everything but `idle`.
 
 Sources whose levels do not stand between two calls drive, sense and ramp down within one script, so a visit has the
-channels of one instrument; the others stay off. One module of 440 lines: `check` must predict what `_do` carries out,
+channels of one instrument; the others stay off. One module: `check` must predict what `_do` carries out,
 from the same visits and steps.
 """
 

@@ -220,6 +220,24 @@ def test_a_script_that_breaks_off_leaves_no_level_on_any_of_them(station, monkey
     assert one.die.program(plan_of(one.die)).verified.any()
 
 
+def test_a_channel_that_no_visit_uses_is_not_driven_and_has_no_setup(station):
+    one = station("host")
+    io, asked = one.die._io, []
+    join = io._joined.lead.join
+    io._joined.lead.join = lambda setups: asked.append(list(setups)) or join(setups)
+    io.active = (0, 1, 2)
+    one.die.sense(sense_of_one(one.die))
+    assert [len(names) for names in asked] == [1]
+    assert asked[0][0] == io.channels[2].name
+    assert [name for name in one.levels() if name.startswith("smu2")] == ["smu2.smua"]
+
+
+def sense_of_one(die: Any) -> Sense:
+    """Return a read of one cell, which takes two channels."""
+    bias = row_bias(die.geometry, np.zeros(1, int), np.zeros(1, int), np.full(1, READ))
+    return Sense(bias, np.zeros((1, 1), int))
+
+
 def test_another_model_or_none_on_the_link_is_refused_before_a_level(station):
     one = station()
     one.twin.instruments["smu2"].link.node = 9  # as somebody left it
