@@ -1,15 +1,16 @@
 """Boards of a twin: how dies come to them, and a simulated die in the place of one without an emulator."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import Die
-from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense
+from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.source import ChannelState
 from labctl.core.units import Second
+from labctl.core.write_loop import program_by_host
 from sim_backend.chip import ChipDie
 from sim_backend.die import SimDie
 
@@ -115,13 +116,19 @@ class SimulatedBoard:
         """Return the time that the board's plan predicts, s; BenchError if the board cannot do it."""
         return self._planned.check(operation)
 
+    @overload
+    def perform(self, operation: Sense | Pulse) -> Reading: ...
+    @overload
+    def perform(self, operation: WritePlan) -> Attempts: ...
     def perform(self, operation: Operation) -> Reading | Attempts:
-        """Do what the board's plan allows to the simulated die."""
+        """Do what the board's plan allows to the simulated die; on needles that touch none every cell reads open."""
         self.check(operation)
         if not self._touching and isinstance(operation, Sense | Pulse):
             read = operation if isinstance(operation, Sense) else operation.verify
             n, m = len(operation), 0 if read is None else read.cols.shape[1]
             return Reading(np.zeros((n, m)), np.zeros((n, m), np.uint8), np.zeros(n, np.uint8))
+        if not self._touching and isinstance(operation, WritePlan):
+            return program_by_host(self, operation)
         return self._die.perform(operation)
 
     def idle(self) -> None:
