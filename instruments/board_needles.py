@@ -11,6 +11,7 @@ from instruments.board_bench import BoardBench, BoardContact
 from instruments.board_contact import judged, line_shares
 from labctl.core.board import Board, Releasing
 from labctl.core.die import Die
+from labctl.core.errors import ContactError
 from labctl.core.prober import Prober
 from labctl.core.units import Ohm
 
@@ -85,10 +86,13 @@ class BoardNeedles:
         """Return the resistances of the lines that conduct least; it is the first voltage after a touch.
 
         Raises:
-            ContactError: a line does not touch.
+            ContactError: a line does not touch, or one conducts behind closed gates.
         """
         assert self._die is not None, "there is a die"
         self._landed = False
-        shares = line_shares(self._bench, self._die, self._board)
+        try:
+            shares = line_shares(self._bench, self._die, self._board)
+        except ContactError as error:
+            raise ContactError(f"{self._prober.name}: {error}") from error
         self._proved = True
         return judged(self._bench, shares, self._prober.name)

@@ -3,7 +3,7 @@
 Sources come first, in parallel and each with its own patience, so that a dead one delays no other: abort, 0 V and off
 are the first bytes on a fresh connection, queries follow. Relays open when every source is verified off. The kind of an
 instrument is that which its driver declares. A driver may raise anything: the others are made
-safe all the same, and nothing is reported as verified that was not read back. One module of 330 lines: a bench, its
+safe all the same, and nothing is reported as verified that was not read back. One module: a bench, its
 boxes and one driver are made safe by the same bounded tries.
 """
 

@@ -76,13 +76,13 @@ def commands_in(text: str) -> list[tuple[str, tuple[float, ...]]]:
     >>> commands_in("DV1,200,+00.5000E+00,+100.000E-06,0,16;CL2")
     [('DV', (1.0, 200.0, 0.5, 0.0001, 0.0, 16.0)), ('CL', (2.0,))]
     """
-    found = []
+    commands = []
     for part in text.strip().split(";"):
         match = _COMMAND.fullmatch(part.strip())
         if match is None:
             raise ValueError(f"'{part}' is no command")
-        found.append((match[1], tuple(float(number) for number in match[2].split(",") if number.strip())))
-    return found
+        commands.append((match[1], tuple(float(number) for number in match[2].split(",") if number.strip())))
+    return commands
 
 
 class Flex:
@@ -133,17 +133,17 @@ class Flex:
         """Read the errors empty and return what they were."""
         entries: list[str] = []
         for _ in range(MOST_ERRORS):
-            told = self._told(self.transport.query(self.error))
-            if not told:
+            entry = self._errors_in(self.transport.query(self.error))
+            if not entry:
                 return tuple(entries)
-            entries.append(told)
+            entries.append(entry)
         return (*entries, "and more")
 
     def is_error(self, line: str) -> bool:
         """Return whether a line answers the question for errors."""
         return bool((_ERROR if self.error == EXTENDED else _FOUR).match(line))
 
-    def _told(self, reply: str) -> str:
+    def _errors_in(self, reply: str) -> str:
         """Return the errors of a reply; "" if there is none."""
         if not self.is_error(reply):
             raise unexpected(self.name, self.error, reply.strip(), "the number of an error")
@@ -153,8 +153,8 @@ class Flex:
         return ", ".join(code.strip() for code in reply.split(",") if int(code))
 
     def _raise(self, text: str, reply: str) -> None:
-        told = self._told(reply)
-        if told:
+        entry = self._errors_in(reply)
+        if entry:
             others = self.errors()
-            reasons = "; ".join([f"error {told}", *others])
+            reasons = "; ".join([f"error {entry}", *others])
             raise Refused(f"{self.name} refused '{brief(text)}': {reasons}; {CHECK}")

@@ -11,7 +11,7 @@ protected call, within a time that the host computes and the instrument's own ti
 with 0 V behind the low limit on every channel that was set up (`keithley2600b_script`). Which script the steps are, and
 how long it takes, is `keithley2600b_steps`.
 
-One module of 460 lines, because a driver is one class: here is what is sent and read back, and when.
+One module, because a driver is one class: here is what is sent and read back, and when.
 """
 
 import contextlib

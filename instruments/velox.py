@@ -157,10 +157,10 @@ class Velox(ChuckProber):
         heights = ", ".join(f"{name} {height * 1e6:.1f} um" for name, height in named)
         mode, status = self._status()
         modes = f"AutoZ {'on: it is set off before the first step' if mode & AUTO_Z else 'off'}"
-        told = f"Velox names its height {status[6]}, compensation {status[4]}"
+        height = f"Velox names its height {status[6]}, compensation {status[4]}"
         if (status[6] in IN_CONTACT) != self.at_contact_height():
             doubts.append(f"Velox names the height of the chuck {status[6]}, and it stands {where}")
-        return [f"chuck {where}; {heights}", modes, told], doubts
+        return [f"chuck {where}; {heights}", modes, height], doubts
 
     def close(self) -> None:
         """Close the connection; nothing moves."""

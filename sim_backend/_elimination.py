@@ -10,7 +10,7 @@ Grassmann, M. I. Taksar and D. P. Heyman, Oper. Res. 33, 1107 (1985)); its entry
 M-matrices is shown by A. S. Alfa, J. Xue and Q. Ye, Math. Comp. 71, 217 (2002).
 
 The order is: each column's chain of nodes (closed form, all columns at once), then the row nodes column after column
-from the far end towards the sources, a dense block of n_rows nodes at a time. One module of 330 lines, because
+from the far end towards the sources, a dense block of n_rows nodes at a time. One module, because
 `ChainSweep` is the order in which `Chains` and the dense elimination are applied.
 """
 

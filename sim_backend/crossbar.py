@@ -4,7 +4,7 @@ The readings of a simulated die come from here, so they must be right with a sho
 floating line too. Two exact methods share the work. One vector on a new network is solved among the cells
 (`sim_backend._cellspace`); otherwise the network is reduced to its terminals (`sim_backend._elimination`), after
 which a batch of vectors is a small dense product. The first proves its own error bound; if the bound is too wide,
-the second, which cannot lose digits, takes over. One module of 370 lines: a network and its operating point choose
+the second, which cannot lose digits, takes over. One module: a network and its operating point choose
 the method together.
 
 The circuit of an (n_rows, n_cols) array:

@@ -3,7 +3,7 @@
 A net is a set of conductors joined by closed relays: sources, lines of the die, perhaps the common LO. A source is a
 level with a limit, so the current that the sources of a net supply falls with its voltage, and the current into the die
 rises with it. One rule finds the voltage where the two are equal; it covers compliance on the true load line, a channel
-on many lines, two sources fighting and floating lines joined to each other. One module of 370 lines: the operating
+on many lines, two sources fighting and floating lines joined to each other. One module: the operating
 point of a net depends on those of all others.
 """
 

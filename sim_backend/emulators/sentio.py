@@ -2,7 +2,7 @@
 
 Dialect: MPI's public Python package `sentio_prober_control` (command texts, reply layout, error codes; MIT). Replies
 are `error | status << 10,command id,message`. Behaviour that this source does not state is labelled [?].
-No command reads the stepping contact mode or the compensation, there and here. One module of 360 lines: one dialect, of
+No command reads the stepping contact mode or the compensation, there and here. One module: one dialect, of
 which `_table` names every command.
 """
 
