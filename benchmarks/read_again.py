@@ -137,8 +137,8 @@ def main() -> None:
         )
         print(f"| {name} | {cells} | {row['mean']:+.2f} |")
     for die, reads in plain.items():
-        found = ", ".join("/".join(f"{scale:.2f}" for scale in scales) for scales in reads.scales)
-        print(f"{die}: {', '.join(f'{accuracy:.2f}' for accuracy in reads.accuracy['tuned'])} % at scales {found}")
+        scales = ", ".join("/".join(f"{scale:.2f}" for scale in pair) for pair in reads.scales)
+        print(f"{die}: {', '.join(f'{accuracy:.2f}' for accuracy in reads.accuracy['tuned'])} % at scales {scales}")
 
 
 if __name__ == "__main__":

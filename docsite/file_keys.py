@@ -140,8 +140,8 @@ class _Page:
     def _one_of(self, choices: list[Schema]) -> str:
         # beside a quantity stands the bare number that it may be where it has no unit, which says nothing more
         quantities = any("x-unit" in choice for choice in choices)
-        told = [c for c in choices if not (quantities and c.get("type") in ("number", "integer"))]
-        return " or ".join(dict.fromkeys(text for choice in told if (text := self.expected(choice))))
+        shown = [c for c in choices if not (quantities and c.get("type") in ("number", "integer"))]
+        return " or ".join(dict.fromkeys(text for choice in shown if (text := self.expected(choice))))
 
 
 def _target(value: Schema) -> str:

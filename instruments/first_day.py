@@ -409,15 +409,15 @@ def _overtravel(box: Box) -> Answer:
 def _flex_learn(box: Box) -> Answer:
     flex, slot = Flex(box.transport, box.name, MODELS_OF_FLEX[box.options.model]), box.options.slots[0]
     kinds = {slot: ("DV", "DI", "CL"), 0: ("CN", "CL"), 30: ("FL",), 31: ("CM",), 53: ("SSR",), 55: ("AAD",)}
-    told = {kind: [name for name, _ in flex.learn(kind)] for kind in kinds}
-    reply = "; ".join(f"{kind}: {' '.join(names)}" for kind, names in told.items())
-    holds = all(any(name in told[kind] for name in names) for kind, names in kinds.items())
+    learnt = {kind: [name for name, _ in flex.learn(kind)] for kind in kinds}
+    reply = "; ".join(f"{kind}: {' '.join(names)}" for kind, names in learnt.items())
+    holds = all(any(name in learnt[kind] for name in names) for kind, names in kinds.items())
     return "; ".join(f"{kind}: {' or '.join(names)}" for kind, names in kinds.items()), reply, holds
 
 
 def _velox_heights(box: Box) -> Answer:
-    told, doubts = box.driver.diagnosis()
-    return "Velox names the height that the chuck stands at", "; ".join([*told, *doubts]), not doubts
+    states, doubts = box.driver.diagnosis()
+    return "Velox names the height that the chuck stands at", "; ".join([*states, *doubts]), not doubts
 
 
 def _stepping_mode(box: Box) -> Answer:

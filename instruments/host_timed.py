@@ -307,3 +307,15 @@ def restored(restore: Callable[[], None]) -> Iterator[None]:
         restore()
         raise
     restore()
+
+
+def refuse_unless_off(channel: str, output: str, volts: str, amps: str) -> None:
+    """Raise InstrumentError unless replies say that the output of a channel is off, at 0 V and 0 A."""
+    try:
+        off = output.strip() == "0" and float(volts) == 0 and float(amps) == 0
+    except ValueError:
+        off = False
+    if not off:
+        raise InstrumentError(
+            f"{channel} is NOT verified off: output {output}, {volts} V, {amps} A; go there and switch it off"
+        )

@@ -14,12 +14,9 @@ The one reply of a reading has the level that was set, the current, and the stat
 import contextlib
 import math
 from collections.abc import Mapping
-from typing import Annotated
 
-from pydantic import AfterValidator, Field
-
-from instruments.host_timed import restored
-from instruments.keithley2450_models import LONGEST_PULSE, MODELS, SHORTEST_PULSE
+from instruments.host_timed import refuse_unless_off, restored
+from instruments.keithley2450_models import LONGEST_PULSE, MODELS, SHORTEST_PULSE, Keithley2450Options
 from instruments.keithley2450_off import switched_off
 from instruments.scpi import Refused, number
 from instruments.scpi_source import CHANNEL, STEP_MESSAGES, ScpiSource, Setting, plain, word
@@ -27,7 +24,6 @@ from instruments.transport import CHECK, MAINS, unexpected
 from instruments.tsp import old_errors_text
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError
-from labctl.core.model import Model, one_of
 from labctl.core.source import ChannelSetup, ChannelState, OffState, SourceCapabilities, refuse_undriven
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Ampere, Second, Volt
@@ -73,18 +69,6 @@ _LIMITED, _ON = 32, 128
 """Bits of the source status of a reading."""
 _READ = ':READ? "defbuffer1",SOUR,READ,SOURSTAT'
 _STATE = (":OUTP?", ":SOUR:VOLT?", ":SOUR:VOLT:ILIM?", ":SOUR:FUNC?", ":SOUR:CURR?", ":SOUR:CURR:VLIM?")
-
-
-class Keithley2450Options(Model):
-    """Options of a 2450, 2460 or 2461 in the bench file."""
-
-    model: Annotated[str, AfterValidator(one_of("keithley2450: model", MODELS))] = Field(
-        default="2450", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"}
-    )
-    terminals: Annotated[str, AfterValidator(one_of("terminals", ("front", "rear")))] = Field(
-        default="front", json_schema_extra={"x-form": "front or rear"}, description="jacks that the cables are on"
-    )
-    session_off: OffState = Field(default=OffState.HIGH_Z, description="off state left behind at the end")
 
 
 class Keithley2450(ScpiSource):
@@ -266,7 +250,7 @@ class Keithley2450(ScpiSource):
             InstrumentError: it cannot be reached, does not answer, or is not verified off.
         """
         language, *replies = switched_off(self._scpi.transport, self.off_commands)
-        self._refuse_unless_off(*replies)
+        refuse_unless_off(f"{self.name}.{CHANNEL}", *replies)
         if language != "TSP":
             with contextlib.suppress(LabError):
                 self._scpi.errors()  # of the other command set

@@ -5,7 +5,12 @@ From the reference manuals (2450-901-01, 2461-901-01) and data sheets; not check
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import AfterValidator, Field
+
+from labctl.core.model import Model, one_of
+from labctl.core.source import OffState
 from labctl.core.units import Ampere, Second, Volt
 
 SHORTEST_PULSE: Second = 10e-3
@@ -38,3 +43,15 @@ MODELS: dict[str, SourceModel] = {
     "2460": SourceModel(_V100, _HIGH),
     "2461": SourceModel(_V100, _HIGH),
 }
+
+
+class Keithley2450Options(Model):
+    """Options of a 2450, 2460 or 2461 in the bench file."""
+
+    model: Annotated[str, AfterValidator(one_of("keithley2450: model", MODELS))] = Field(
+        default="2450", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"}
+    )
+    terminals: Annotated[str, AfterValidator(one_of("terminals", ("front", "rear")))] = Field(
+        default="front", json_schema_extra={"x-form": "front or rear"}, description="jacks that the cables are on"
+    )
+    session_off: OffState = Field(default=OffState.HIGH_Z, description="off state left behind at the end")

@@ -17,8 +17,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from instruments.host_timed import HostTimedSource, noting
-from instruments.keithley2450_models import MODELS, SHORTEST_TSP_PULSE
+from instruments.host_timed import HostTimedSource, noting, refuse_unless_off
+from instruments.keithley2450_models import MODELS, SHORTEST_TSP_PULSE, Keithley2450Options
 from instruments.keithley2450_off import switched_off
 from instruments.keithley2450_script import COUNTED_STEPS, FUNCTIONS, RAMP_STEP
 from instruments.keithley2600b_replies import driven, numbers_in, sample_in
@@ -26,7 +26,7 @@ from instruments.transport import CHECK, LISTEN, MAINS, unexpected
 from instruments.tsp import Queue, Refused, Tsp, number, old_errors_text
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError, NotDriven
-from labctl.core.model import Model, one_of
+from labctl.core.model import one_of
 from labctl.core.source import (
     Aperture,
     ChannelSetup,
@@ -114,16 +114,12 @@ NEUTRAL = (
 """Settings with one value in use."""
 
 
-class Keithley2450TspOptions(Model):
+class Keithley2450TspOptions(Keithley2450Options):
     """Options of a 2450, 2460 or 2461 that is set to TSP, in the bench file."""
 
     model: Annotated[str, AfterValidator(one_of("keithley2450_tsp: model", MODELS))] = Field(
         default="2450", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"}
     )
-    terminals: Annotated[str, AfterValidator(one_of("terminals", ("front", "rear")))] = Field(
-        default="front", json_schema_extra={"x-form": "front or rear"}, description="jacks that the cables are on"
-    )
-    session_off: OffState = Field(default=OffState.HIGH_Z, description="off state left behind at the end")
 
 
 class Keithley2450Tsp(HostTimedSource):
@@ -370,19 +366,9 @@ class Keithley2450Tsp(HostTimedSource):
     def verify_off(self) -> None:
         """Read back that the output is off at 0 V and 0 A; InstrumentError if it is not."""
         state = self.read_state(CHANNEL)
-        self._refuse_unless_off(str(int(state.output)), f"{state.level:.9e}", f"{state.current or 0.0:.9e}")
-
-    def _refuse_unless_off(self, output: str, volts: str, amps: str) -> None:
-        """Raise InstrumentError unless replies say that the output is off, at 0 V and 0 A."""
-        try:
-            off = output.strip() == "0" and float(volts) == 0 and float(amps) == 0
-        except ValueError:
-            off = False
-        if not off:
-            raise InstrumentError(
-                f"{self.name}.{CHANNEL} is NOT verified off: output {output}, {volts} V, {amps} A; go there and switch "
-                "it off"
-            )
+        refuse_unless_off(
+            f"{self.name}.{CHANNEL}", str(int(state.output)), f"{state.level:.9e}", f"{state.current or 0.0:.9e}"
+        )
 
     def emergency_off(self) -> Mapping[str, ChannelState]:
         """Switch off by the first bytes of a fresh connection, in both command sets, then ask which it is and verify.
@@ -393,7 +379,7 @@ class Keithley2450Tsp(HostTimedSource):
         off = (":SOUR:VOLT 0", ":SOUR:CURR 0", ":OUTP 0")
         language, *replies = switched_off(self._tsp.transport, off)
         self._levels[CHANNEL] = 0.0
-        self._refuse_unless_off(*replies)
+        refuse_unless_off(f"{self.name}.{CHANNEL}", *replies)
         if language == "TSP":
             with contextlib.suppress(LabError):
                 self._tsp.set(EVENTS.quiet)

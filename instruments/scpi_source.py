@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from instruments.host_timed import HostTimedSource, noting
+from instruments.host_timed import HostTimedSource, noting, refuse_unless_off
 from instruments.scpi import Refused, Scpi, number
 from instruments.transport import CHECK
 from labctl.core.errors import InstrumentError, LabError
@@ -299,18 +299,6 @@ class ScpiSource(HostTimedSource):
         except LabError as error:
             raise InstrumentError("; ".join([str(error), *failures])) from error
 
-    def _refuse_unless_off(self, output: str, volts: str, amps: str) -> None:
-        """Raise InstrumentError unless replies say that the output is off, at 0 V and 0 A."""
-        try:
-            off = output.strip() == "0" and float(volts) == 0 and float(amps) == 0
-        except ValueError:
-            off = False
-        if not off:
-            raise InstrumentError(
-                f"{self.name}.{CHANNEL} is NOT verified off: output {output}, {volts} V, {amps} A; go there and switch "
-                "it off"
-            )
-
     def emergency_off(self) -> Mapping[str, ChannelState]:
         """End what runs, 0 V and off by the first bytes of a fresh connection, then verify it.
 
@@ -321,5 +309,5 @@ class ScpiSource(HostTimedSource):
             InstrumentError: it cannot be reached, does not answer, or is not verified off.
         """
         replies = self._scpi.cut_in([":ABOR", *self.off_commands], (":OUTP?", ":SOUR:VOLT?", ":SOUR:CURR?"))
-        self._refuse_unless_off(*replies)
+        refuse_unless_off(f"{self.name}.{CHANNEL}", *replies)
         return {}

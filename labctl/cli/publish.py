@@ -49,16 +49,16 @@ def publish(
     from labctl.export.crate import publish as write
     from labctl.files import load
 
-    said = About() if about is None else load(about, About)
-    if licence and said.licence and licence != said.licence:
-        raise BenchError(f"--licence is {licence} and {about} says {said.licence}; expected one licence")
+    details = About() if about is None else load(about, About)
+    if licence and details.licence and licence != details.licence:
+        raise BenchError(f"--licence is {licence} and {about} says {details.licence}; expected one licence")
     try:
         published = (date.fromisoformat(day) if day else datetime.now(UTC).date()).isoformat()
     except ValueError:
         raise BenchError(f"--date {day}: expected a day such as 2026-12-01") from None
     try:
         new_folder_of(out)
-        files = write(run, out, licence or said.licence, said, published)
+        files = write(run, out, licence or details.licence, details, published)
     except FileExistsError as error:
         raise BenchError(str(error)) from error
     except OSError as error:

@@ -203,14 +203,14 @@ def _readme(facts: Facts, titles: Mapping[str, str]) -> str:
             "",
             "Authors: " + "; ".join(f"{a.name}{f' ({a.affiliation})' if a.affiliation else ''}" for a in about.authors),
         ]
-    said = {
+    circumstances = {
         "operator": facts.operator,
         "lot": facts.identity.lot,
         "temperature of the dies": "" if facts.temperature is None else f"{facts.temperature:g} K",
         "probe card": about.probe_card,
         "ambient": about.ambient,
     }
-    lines += ["", *(f"- {key}: {value}" for key, value in said.items() if value)]
+    lines += ["", *(f"- {key}: {value}" for key, value in circumstances.items() if value)]
     if about.genealogy:
         lines += ["", "## Where the sample comes from", ""]
         lines += [

@@ -85,5 +85,5 @@ def figure_words(figures: Figures, names: Sequence[str], where: str) -> Iterator
 
 def _codes(codes: Mapping[str, int], kind: type[IntEnum | IntFlag] | None) -> str:
     meanings: Mapping[str, Any] = {} if kind is None else {**FLAGS, **meanings_of(kind)}
-    told = ((word, code, meanings.get(word.upper(), "")) for word, code in codes.items())
-    return "; ".join(f"{code} {word}" + (f": {meaning}" if meaning else "") for word, code, meaning in told)
+    rows = ((word, code, meanings.get(word.upper(), "")) for word, code in codes.items())
+    return "; ".join(f"{code} {word}" + (f": {meaning}" if meaning else "") for word, code, meaning in rows)

@@ -87,15 +87,15 @@ def write_crosssim(path: Path, folder: Path) -> list[Path]:
         BenchError: no die of the run was surveyed.
         FileExistsError: the folder is there and not empty.
     """
-    dies, found = _surveyed(path)
+    dies, statistics = _surveyed(path)
     parameters = {
         "xbar": {
             "device": {
                 "cell_bits": 1,
-                "Rmin": 1 / found.g_p,
-                "Rmax": 1 / found.g_ap,
+                "Rmin": 1 / statistics.g_p,
+                "Rmax": 1 / statistics.g_ap,
                 "programming_error": {"enable": True, "model": "SurveyedMTJ"},
-                "read_noise": {"enable": found.read_noise > 0, "model": "SurveyedMTJ"},
+                "read_noise": {"enable": statistics.read_noise > 0, "model": "SurveyedMTJ"},
             }
         }
     }
@@ -109,7 +109,7 @@ def write_crosssim(path: Path, folder: Path) -> list[Path]:
         defect=np.stack([die.defect for die in dies]),
     )
     cells = sum(die.g_p.size for die in dies)
-    values = {"run": open_run(path).meta.get("name", ""), "cells": f"{cells:,}", "read_noise": found.read_noise}
+    values = {"run": open_run(path).meta.get("name", ""), "cells": f"{cells:,}", "read_noise": statistics.read_noise}
     return [
         folder / "crosssim.json",
         folder / "maps.npz",
@@ -119,14 +119,16 @@ def write_crosssim(path: Path, folder: Path) -> list[Path]:
 
 def write_aihwkit(path: Path, folder: Path) -> list[Path]:
     """Write ``surveyed_noise.py`` of a run into a new folder; return the file. Raises as `write_crosssim`."""
-    _, found = _surveyed(path)
-    micro = {key: float(f"{getattr(found, key) * 1e6:.{_DIGITS}g}") for key in ("g_p", "g_ap", "spread_p", "spread_ap")}
+    _, statistics = _surveyed(path)
+    micro = {
+        key: float(f"{getattr(statistics, key) * 1e6:.{_DIGITS}g}") for key in ("g_p", "g_ap", "spread_p", "spread_ap")
+    }
     values = {
         "run": open_run(path).meta.get("name", ""),
-        "read_noise": float(f"{found.read_noise:.{_DIGITS}g}"),
-        "good": f"{found.good:,}",
-        "defects": f"{found.cells - found.good:,}",
-        "cells": f"{found.cells:,}",
+        "read_noise": float(f"{statistics.read_noise:.{_DIGITS}g}"),
+        "good": f"{statistics.good:,}",
+        "defects": f"{statistics.cells - statistics.good:,}",
+        "cells": f"{statistics.cells:,}",
         **micro,
     }
     _begin(folder)

@@ -119,9 +119,9 @@ def bring(
     meeting = [one for one in all_that_fit if stated.is_met(one.accuracy, len(y))]
     reached = None if isinstance(network, str) else network.accuracy(x, y)
     if isinstance(network, str) or reached is None or not stated.is_met(reached, len(y)):
-        found = network if isinstance(network, str) else f"{_percent(reached or 0.0)} of {len(y)} test samples"
+        reading = network if isinstance(network, str) else f"{_percent(reached or 0.0)} of {len(y)} test samples"
         raise BenchError(
-            f"{source} as {chosen.words(cells=cells)} has {found}, and {stated.text} was stated; nothing is written. "
+            f"{source} as {chosen.words(cells=cells)} has {reading}, and {stated.text} was stated; nothing is written. "
             + _advice(meeting, all_that_fit, cells, data)
         )
     settings: dict[str, object] = {
@@ -156,11 +156,11 @@ def _scales(scale: Sequence[float], layers: int) -> np.ndarray[tuple[int], np.dt
 
 def _advice(meeting: Sequence[Candidate], fitting: Sequence[Candidate], cells: bool, data: str) -> str:
     if meeting:
-        told = "; ".join(
+        options = "; ".join(
             f"--layout {one.layout.words(cells=cells)} ({_percent(one.accuracy)})" for one in meeting[:_NAMED]
         )
         more = f"; and {len(meeting) - _NAMED} more" if len(meeting) > _NAMED else ""
-        return f"Layouts with which it is: {told}{more}"
+        return f"Layouts with which it is: {options}{more}"
     if not fitting:
         return f"No layout fits its shapes; expected layers from the features of '{data}' to its classes"
     best = max(fitting, key=lambda one: one.accuracy)

@@ -82,8 +82,8 @@ class Layout(NamedTuple):
         """Return its words as `--layout` takes them; those that are usual are left out, the orientation never is."""
         usual = Layout(self.orientation)
         pairs = zip(self, usual, strict=True)
-        told = [str(mine) for mine, other in pairs if mine != other and (cells or not isinstance(mine, Pairs))]
-        return ",".join([str(self.orientation), *told])
+        unusual = [str(mine) for mine, other in pairs if mine != other and (cells or not isinstance(mine, Pairs))]
+        return ",".join([str(self.orientation), *unusual])
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,10 +86,10 @@ def plan_pruning(run: Path, progress: Progress = lambda path, n, of: None) -> Pr
     state = read_state(run)
     _refuse_unfinished(run, state)
     _refuse_links(run)
-    found = verify_run(run, progress)
-    if found.problems:
-        named = "; ".join(f"{problem.path} {problem.text}" for problem in found.problems[:_NAMED])
-        more = f"; and {len(found.problems) - _NAMED} more" if len(found.problems) > _NAMED else ""
+    verification = verify_run(run, progress)
+    if verification.problems:
+        named = "; ".join(f"{problem.path} {problem.text}" for problem in verification.problems[:_NAMED])
+        more = f"; and {len(verification.problems) - _NAMED} more" if len(verification.problems) > _NAMED else ""
         raise StorageError(
             f"{run} is not whole, so nothing is dropped: {named}{more}; 'labctl verify {run}' says what the way back is"
         )
