@@ -36,6 +36,9 @@ from labctl.storage.journal import Journal
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 EVERY = 0.9
 """Between an answer and the next question, s; as labctl/serve/serve.js."""
+PATIENCE = 120.0
+"""So long after the end of the run the page is asked for dies that it has not shown, s; it looks at a run less often
+where a look takes long."""
 LATE, SHARE = 2.0, 0.01
 SMALL = ["--only", "W02-x1y0,W02-x2y0,W02-x1y1", "--set", "wafer.change={geometry: {n_rows: 4, n_cols: 3}}"]
 
@@ -68,9 +71,10 @@ def watched(words: list[str], home: Path) -> dict[str, float]:
     while not (folder / "run" / "journal.db").is_file():
         time.sleep(0.05)
     shown: dict[str, float] = {}
-    seconds, usage, begun, again = list[float](), None, 0.0, True
+    seconds, usage, begun = list[float](), None, 0.0
     page, tags = psutil.Process(server.pid), ""
-    while again:
+    done, ended = dict[str, float](), 0.0
+    while usage is None or (done.keys() - shown.keys() and time.perf_counter() - ended < PATIENCE):
         started = time.perf_counter()
         news = ask(f"{url}runs/run/news?{tags}")
         seconds.append(time.perf_counter() - started)
@@ -85,20 +89,19 @@ def watched(words: list[str], home: Path) -> dict[str, float]:
         kept = {name: part[0] for name, part in parts.items()}
         known = {**dict(pair.split("=") for pair in tags.split("&") if pair), **kept}
         tags = "&".join(f"{name}={tag}" for name, tag in known.items())
-        if usage is not None:
-            again = False
-        else:
+        if usage is None:
             pid, status, rusage = os.wait4(run.pid, os.WNOHANG)
             if pid:
                 usage, run.returncode = rusage, os.waitstatus_to_exitcode(status)
                 spent = sum(page.cpu_times()[:2]) - begun
                 memory = page.memory_info().rss
+                ended = time.perf_counter()
+                with Journal.open(folder / "run") as journal:
+                    rows = [(row.event, row.stamp.utc) for row in event_rows(RunEvent, journal.events())]
+                done = {event.die: utc for event, utc in rows if isinstance(event, DieMoved) and event.state in FINAL}
         time.sleep(EVERY)
     server.send_signal(signal.SIGINT)
     assert server.wait(30) == 0, "the page does not end at ^C"
-    with Journal.open(folder / "run") as journal:
-        rows = [(row.event, row.stamp.utc) for row in event_rows(RunEvent, journal.events())]
-    done = {event.die: utc for event, utc in rows if isinstance(event, DieMoved) and event.state in FINAL}
     late = [shown[die] - at for die, at in done.items() if die in shown]
     assert len(late) == len(done) > 0, f"{set(done) - set(shown)} were never shown"
     theirs = usage.ru_utime + usage.ru_stime
