@@ -4,8 +4,9 @@ One network scale per layer and die is tuned on the first `tune_on` training sam
 solution, whatever it was trained for. A scale is relative to the one the solution was trained with, so 1
 is "untuned" here as elsewhere.
 
-Ten thousand samples on thirty kernels are two gigabytes of currents. The operations journal holds them all;
-the table of currents keeps the first `samples_kept` test samples, for which the ideal currents are given too.
+Ten thousand samples on thirty kernels are two gigabytes of currents. The operations journal holds them all, but for a
+simulated die of which only figures are to be kept; the table of currents keeps the first `samples_kept` test samples,
+for which the ideal currents are given too.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ from protocols.accuracies import accuracy_record
 from protocols.calibrate import Calibrated, subtraction
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
-from protocols.chip_readout import Activation, ChipReadout, ProgrammedChip
+from protocols.chip_readout import Activation, ChipReadout, Keep, ProgrammedChip
 from protocols.die_information import Way
 from protocols.figures import ERROR_RATES, NETWORK_FIGURES, SWITCHING
 from protocols.readout import Normalisation, tune
@@ -78,6 +79,11 @@ class ChipInference(NetworkInputs, Procedure):
     def rehearsal(self) -> tuple[Procedure, int]:
         """Return the stage with its first solution only, and how many there are."""
         return self.model_copy(update={"solutions": self.solutions.take([0])}), len(self.solutions)
+
+    @property
+    def glances(self) -> bool:
+        """Whether currents of images are not written down."""
+        return self.readout.keep is Keep.FIGURES
 
     def tiling(self, geometry: Geometry) -> Tiling:
         """Return where the cells lie on a die; BenchError if they do not fit."""

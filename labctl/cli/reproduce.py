@@ -57,10 +57,12 @@ def mtj_chip(
     densities: Annotated[
         str, typer.Option("--densities", metavar="X,Y", help="multiples of the die file's fractions of defects")
     ] = "1",
-    other_wafer: Annotated[
-        int | None,
-        typer.Option("--other-wafer", metavar="SEED", min=0, help="also on this wafer, which training never saw"),
-    ] = None,
+    wafers: Annotated[
+        str,
+        typer.Option(
+            "--wafers", metavar="own,SEED", help="try networks on the wafer that training knows, or on others, by seed"
+        ),
+    ] = "own",
     seeds: Annotated[
         int, typer.Option("--seeds", metavar="N", min=1, help="networks of each method, one per seed of the training")
     ] = 1,
@@ -96,7 +98,7 @@ def mtj_chip(
         data,
         dies,
         _numbers(densities),
-        other_wafer,
+        _wafers(wafers),
         seed,
         overrides(set_),
         overrides(train, "--train"),
@@ -215,6 +217,18 @@ def _numbers(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise BenchError(f"--densities {text}: expected numbers such as 0.5,1,2") from error
+
+
+def _wafers(text: str) -> tuple[int | None, ...]:
+    """Return the wafers of a list, None for the one that training knows.
+
+    >>> _wafers("own,136")
+    (None, 136)
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if wrong := [part for part in parts if part != "own" and not (part.isascii() and part.isdigit())]:
+        raise BenchError(f"--wafers {text}: found '{wrong[0]}', expected own, or seeds such as 136,236")
+    return tuple(None if part == "own" else int(part) for part in parts)
 
 
 def _write(folder: Path, results: dict[str, Any], table: str, sheet: str) -> None:

@@ -71,6 +71,14 @@ class Sense:
 
 
 @dataclass(frozen=True, eq=False)
+class Glance(Sense):
+    """A read that nobody writes down: of a simulated die, which gives the same reading to the bit whenever it is asked.
+
+    A die that is not a function of its operations refuses it (`labctl.execution.recorded_die`).
+    """
+
+
+@dataclass(frozen=True, eq=False)
 class Pulse:
     """One pulse per pattern, each followed by its verify read on the same route.
 

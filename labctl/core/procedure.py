@@ -26,6 +26,11 @@ class Procedure(Model, ABC):
     figures: ClassVar[tuple[Figure, ...]] = ()
     pictures: ClassVar[tuple[Picture, ...]] = ()
 
+    @property
+    def glances(self) -> bool:
+        """Whether it takes readings that nobody writes down; only simulated dies allow that."""
+        return False
+
     @classmethod
     def inputs(cls) -> dict[str, type[Input]]:
         """Return its fields that hold inputs, which a stage names as files; all other fields are settings."""

@@ -209,7 +209,14 @@ def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: S
         return DieResult(job.die, "error", outcome, [], try_no=job.try_no, again=True)
     try:
         work = _DieWork(job, own, replay, history, notify, stop, resumed)
-        outcome, notes = work.replay_all() if replay.stages == len(own) else work.carry_out(body)
+        notes: dict[str, Any] = {}
+        glances = any(p.glances for p in own)
+        if journal.readonly and glances:  # it has ended well, and there is nothing to compare it with
+            outcome = Outcome(Status.SUCCESS)
+        elif replay.stages == len(own) and not glances:
+            outcome, notes = work.replay_all()
+        else:
+            outcome, notes = work.carry_out(body)
         values = {} if outcome.void else _figures(job, own, journal, notes, notify)
         bin_name = bin_of(job.bins, values).name
         if outcome.status is not Status.SUCCESS:

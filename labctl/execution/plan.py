@@ -18,7 +18,7 @@ from labctl.core.cell_voltage import extremes
 from labctl.core.die import Die, DieWrapper, PlanScripts, unknown_operation
 from labctl.core.errors import BenchError, LimitError
 from labctl.core.limits import Limited, Limits
-from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.operations import Attempts, Glance, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.picture import require_fit
 from labctl.core.plugins import PROTOCOLS, strangers_errors
 from labctl.core.procedure import Procedure
@@ -148,7 +148,8 @@ class CountedDie(DieWrapper[Limited]):
         self._plan.time += time
         self._plan.operations += 1
         self._add_traffic(operation)
-        self._disk.operation(operation, time, columns)
+        if not isinstance(operation, Glance):
+            self._disk.operation(operation, time, columns)
         self._plan.levels = max(self._plan.levels, count_levels(bias))
         self._raise_highest(bias)
 

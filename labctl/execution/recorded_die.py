@@ -13,10 +13,11 @@ from typing import overload
 import numpy as np
 
 from labctl.core.die import DieWrapper, unknown_operation
-from labctl.core.errors import ContactError, ContactLost
+from labctl.core.errors import BenchError, ContactError, ContactLost
 from labctl.core.limits import Limited
-from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.operations import Attempts, Glance, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.outcome import Stopped
+from labctl.core.rebuild import Rebuild
 from labctl.core.units import Second
 from labctl.execution.contact_watch import VOID, ContactWatch
 from labctl.execution.replay import PROGRAM, Mismatch, RecordedOperation, Replay, answer_to
@@ -83,9 +84,12 @@ class RecordedDie(DieWrapper[Limited]):
     def perform(self, operation: Operation) -> Reading | Attempts:
         """Read or pulse n patterns chunk by chunk; judge a plan once, then carry it out in journalled pulses.
 
-        A plan that is carried out inside an instrument is journalled as it is, a chunk of its cells at a time.
+        A plan that is carried out inside an instrument is journalled as it is, a chunk of its cells at a time. A glance
+        is not journalled: when the journal is replayed it is taken again.
         """
         match operation:
+            case Glance():
+                return Reading.join(self._glances(operation))
             case Sense():
                 return Reading.join(self._chunks("sense", operation))
             case Pulse():
@@ -191,6 +195,25 @@ class RecordedDie(DieWrapper[Limited]):
             else:
                 assert time is not None
                 yield self._act(kind, piece, time * len(piece) / max(1, n))
+            self._tick(len(piece))
+
+    def _glances(self, glance: Glance) -> Iterator[Reading]:
+        """Yield the readings of the chunks of a read that nobody writes down; BenchError unless simulated."""
+        if self._replay.rebuild is not Rebuild.BITS:
+            raise BenchError(
+                f"stage '{self._stage}' asks for a read that is not written down, and this die does not give the same "
+                "reading again; expected 'keep: all', the default"
+            )
+        time, n = self._die.check(glance), len(glance)
+        size = chunk_of(n, time)
+        for start in range(0, max(n, 1), size):
+            piece = glance if size >= n else glance.take(slice(start, start + size))
+            self._safe_point()
+            self._replay.begin()
+            self._lease(SLOWER * time * len(piece) / max(1, n) + GRACE)
+            reading = self._die.perform(piece)
+            self._lease(THINKING)
+            yield reading
             self._tick(len(piece))
 
     def _again(self, recorded: RecordedOperation, kind: str, piece: Sense | Pulse) -> Reading:

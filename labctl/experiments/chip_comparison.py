@@ -81,7 +81,7 @@ class ChipSettings:
         data: digits or mnist.
         dies: how many, from the centre of the wafer outwards; None for all.
         densities: multiples of the die file's fractions of defects, each with surveys and trainings of its own.
-        other_wafer: seed of a wafer on which the statistics-aware weights are tried that know another.
+        wafers: on which networks are tried: None for the one whose dies training has surveyed, others by their seeds.
         seed: of the wafer; None for the campaign's.
         set: values of the campaign file by dotted path; `train` of the three training files.
         seeds: networks of each method that is not trained for one die.
@@ -93,7 +93,7 @@ class ChipSettings:
     data: str = "mnist"
     dies: int | None = None
     densities: tuple[float, ...] = (1.0,)
-    other_wafer: int | None = None
+    wafers: tuple[int | None, ...] = (None,)
     seed: int | None = None
     set: Mapping[str, str] | None = None
     train: Mapping[str, str] | None = None
@@ -114,10 +114,11 @@ class ChipSettings:
 
     @property
     def steps(self) -> int:
-        """How many trainings and campaigns it takes."""
+        """How many trainings and campaigns it takes; hardware-aware networks are tried on the dies they are for."""
         trained = 1 + len(self.densities) * sum(m != BASELINE for m in self.methods)
-        runs = len(self.densities) * (1 + len(self.methods) + len(self.shared))
-        return trained + runs + (self.other_wafer is not None) * 2 * len(self.shared)
+        own, others = None in self.wafers, sum(seed is not None for seed in self.wafers)
+        runs = len(self.densities) * (1 + own * len(self.methods) + (own + 2 * others) * len(self.shared))
+        return trained + runs
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,10 @@ class Comparison:
     conventional: float
     losses: tuple[Losses, ...] = ()
 
-    def of(self, method: str, density: float, *, other: bool = False) -> Result:
-        """Return one of the results; KeyError if it was not asked for."""
+    def of(self, method: str, density: float, wafer: int | None = None) -> Result:
+        """Return one of the results, of the wafer that training knows or of another; KeyError if there is none."""
         for r in self.results:
-            if (r.method, r.density, r.other) == (method, density, other):
+            if (r.method, r.density, r.seed if r.other else None) == (method, density, wafer):
                 return r
         raise KeyError(f"{method} at density {density:g}")
 

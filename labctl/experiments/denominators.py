@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from labctl.core.errors import BenchError
 from labctl.report.run_folder import read_run
@@ -48,6 +49,18 @@ class Denominators:
     included: tuple[str, ...]
     rules: tuple[str, ...]
     digest: str
+
+    @classmethod
+    def joined(cls, several: Sequence[Self]) -> Self:
+        """Return the dies of several wafers together, which were left out by the rules of the first."""
+        return cls(
+            sum(one.fabricated for one in several),
+            sum(one.contacted for one in several),
+            sum(one.surveyed for one in several),
+            tuple(name for one in several for name in one.included),
+            several[0].rules,
+            several[0].digest,
+        )
 
     @property
     def text(self) -> str:

@@ -4,8 +4,8 @@ The conventional network is the baseline of the same seed in software, trained w
 scales it was trained with. Loss and drop are paired: the same seed, image and die on both sides of the difference.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from labctl.experiments.denominators import Denominators, denominators
 from labctl.networks import datasets
 from labctl.networks.inputs import as_networks
 from labctl.networks.trained_network import read_trained
+from labctl.networks.training.method import Method
 from labctl.storage.results import open_run
 from protocols.chip_inference import software
 from protocols.die_information import AccuracyTerms, Way
@@ -42,7 +43,7 @@ class Losses:
     """One way to classify with the networks of one method on the dies of one wafer.
 
     Args:
-        wafer: its seed.
+        wafers: seeds of the wafers that the dies are of.
         seen: training knew surveys of these very dies.
         wrong: (s, dies, images), test images that hardware gets wrong; s networks, one per seed.
         conventional: (s, images), that the conventional network of the same seed gets wrong in software.
@@ -52,7 +53,7 @@ class Losses:
 
     method: str
     density: float
-    wafer: int
+    wafers: tuple[int, ...]
     seen: bool
     terms: AccuracyTerms
     periphery: str
@@ -111,7 +112,7 @@ class Losses:
         return {
             "method": self.method,
             "density": self.density,
-            "wafer_seed": self.wafer,
+            "wafer_seeds": list(self.wafers),
             "dies_seen_by_training": self.seen,
             "way": self.terms.way.value,
             "terms": self.terms.text,
@@ -161,7 +162,7 @@ def read_losses(
         Losses(
             method,
             density,
-            wafer,
+            (wafer,),
             seen,
             terms[way],
             periphery(around),
@@ -173,3 +174,36 @@ def read_losses(
         for way in Way
         if way in rows
     ]
+
+
+def pooled(losses: Sequence[Losses]) -> list[Losses]:
+    """Return losses with those that differ in nothing but the wafer as one, in the order in which they came first."""
+    groups: dict[Any, list[Losses]] = {}
+    for one in losses:
+        groups.setdefault((one.method, one.density, one.seen, one.terms, one.periphery), []).append(one)
+    return [_joined(group) for group in groups.values()]
+
+
+def _joined(group: Sequence[Losses]) -> Losses:
+    first = group[0]
+    if len(group) == 1:
+        return first
+    return replace(
+        first,
+        wafers=tuple(seed for one in group for seed in one.wafers),
+        wrong=np.concatenate([one.wrong for one in group], axis=1),
+        software=np.concatenate([one.software for one in group], axis=1),
+        dies=Denominators.joined([one.dies for one in group]),
+    )
+
+
+def in_order(losses: Sequence[Losses]) -> list[Losses]:
+    """Return losses by wafers, density and method; what asks least of a die first."""
+    ways, first = list(Way), [one.wafers for one in losses]
+    return sorted(
+        losses,
+        key=lambda one: (
+            first.index(one.wafers), one.density, list(Method).index(Method(one.method)), one.terms.remapped,
+            ways.index(one.terms.way),
+        ),
+    )  # fmt: skip

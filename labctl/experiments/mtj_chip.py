@@ -29,7 +29,6 @@ from labctl.experiments.chip_comparison import (
     BASELINE,
     DATA,
     METHODS,
-    STATISTICS_AWARE,
     ChipSettings,
     Comparison,
     DieError,
@@ -60,6 +59,10 @@ def check(settings: ChipSettings) -> None:
         raise BenchError("--densities: expected different positive numbers such as 0.5,1,2")
     if not settings.methods or set(settings.methods) - set(METHODS):
         raise BenchError(f"--methods {','.join(settings.methods)}: expected some of {', '.join(METHODS)}")
+    if not settings.wafers or len(set(settings.wafers)) != len(settings.wafers):
+        raise BenchError("--wafers: expected different ones such as own,136,236")
+    if not settings.shared and None not in settings.wafers:
+        raise BenchError("--wafers: hardware-aware networks are for the dies that were surveyed; expected own too")
     if settings.seeds < 1:
         raise BenchError(f"--seeds {settings.seeds}: expected one network or more")
     libraries()
@@ -91,15 +94,15 @@ def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Compariso
         raise BenchError(f"{campaign} names no wafer; this experiment is about the dies of one")
     common = {**(settings.set or {}), **_subset(composition.read(campaign, settings.set).subjects, settings.dies)}
     seed = loaded.value.seed if settings.seed is None else settings.seed
-    if settings.other_wafer == seed:
-        raise BenchError(f"--other-wafer {seed}: training sees the wafer of this very seed; expected another seed")
+    if seed in settings.wafers:
+        raise BenchError(f"--wafers {seed}: training sees the wafer of this very seed; expected own, or another seed")
     of_networks = ("stages", "solutions", "data", "accept", "bins")
     survey_only = {k: v for k, v in common.items() if k.split(".")[0] not in of_networks}
     survey_only["stages"] = json.dumps([loaded.root.at(("stages", 0)).plain()])
     survey_only |= rules(())  # the campaign judges networks, and a survey has none
 
     several = {"networks": str(settings.seeds)} if settings.seeds > 1 else {}
-    ways = {"calibrate": str(settings.calibrate), "subtract": "true"}
+    ways = {"calibrate": str(settings.calibrate), "subtract": "true", "readout.keep": "figures"}
     ways = {f"stages.1.chip_inference.{key}": value for key, value in ways.items()}
     label = datasets.load(settings.data).y_test
 
@@ -119,32 +122,31 @@ def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Compariso
     results: list[Result] = []
     losses: list[Losses] = []
     rates: dict[float, dict[str, float]] = {}
-    weights = {BASELINE: baseline}
 
-    def compare(method: str, name: str, own: Path, density: float, world: Mapping[str, str], *, other: bool) -> None:
-        wafer = int(world["seed"])
+    def compare(method: str, own: Path, density: float, defects: Mapping[str, str], wafer: int | None) -> None:
+        name = f"{method}-x{density:g}" + ("" if wafer is None else f"-wafer-{wafer}")
+        world = {"seed": str(seed if wafer is None else wafer), **defects}
         for remapped in (False, True)[: 1 + (method in settings.shared)]:
             run = inference(name, own, world, remapped=remapped)
-            seen = not other and method != BASELINE
-            losses.extend(read_losses(run, label, conventional, method, density=density, wafer=wafer, seen=seen))
-            if not remapped and (not other or method == STATISTICS_AWARE):
-                results.append(Result(method, density, wafer, other, read(run)))
+            seen = wafer is None and method != BASELINE
+            of = int(world["seed"])
+            losses.extend(read_losses(run, label, conventional, method, density=density, wafer=of, seen=seen))
+            if not remapped:
+                results.append(Result(method, density, of, wafer is not None, read(run)))
 
     for density in settings.densities:
-        world = {"seed": str(seed), **_defects(loaded, density)}
-        surveyed = steps.run(f"survey-x{density:g}", campaign, {**survey_only, **world})
+        defects = _defects(loaded, density)
+        surveyed = steps.run(f"survey-x{density:g}", campaign, {**survey_only, "seed": str(seed), **defects})
         rates[density] = defect_rates(surveys(surveyed))
-        for method in settings.methods:
-            name = f"{method}-x{density:g}"
-            own = baseline if method == BASELINE else training(method, f"weights-{name}", survey=str(surveyed))
-            if density == settings.reference:
-                weights[method] = own
-            compare(method, name, own, density, world, other=False)
-    if settings.other_wafer is not None:
-        world = {"seed": str(settings.other_wafer), **_defects(loaded, settings.reference)}
-        for method in settings.shared:
-            name = f"{method}-wafer-{settings.other_wafer}"
-            compare(method, name, weights[method], settings.reference, world, other=True)
+        weights = {
+            method: baseline
+            if method == BASELINE
+            else training(method, f"weights-{method}-x{density:g}", survey=str(surveyed))
+            for method in settings.methods
+        }
+        for wafer in settings.wafers:
+            for method in settings.methods if wafer is None else settings.shared:
+                compare(method, weights[method], density, defects, wafer)
     dies = surveys(steps.folder / f"survey-x{settings.reference:g}")
     network = read_trained(baseline).solutions
     return Comparison(

@@ -1,7 +1,6 @@
 """What a comparison says as pictures, each as PNG and as SVG; the same figures give the same files."""
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,19 +13,21 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from labctl.core.errors import StorageError
 from labctl.experiments.chip_comparison import METHODS, Comparison, Result
+from labctl.experiments.losses import Losses, in_order, pooled
 from labctl.experiments.wine_passive import Wine
 from labctl.experiments.wine_sizes import Sizes
 
 _INK, _PALE = "#333333", "#9aa5ad"
 _LOOKS = dict(zip(METHODS, (("#c8553d", "o"), ("#6a994e", "s"), ("#2a6f97", "^")), strict=True))
-_OTHER = "#8e5ea2"
+_WAFERS = "Dv<>PX*"
+"""Markers of wafers that training does not know, in turns."""
 _SIZES = ("#c8553d", "#d9a441", "#6a994e", "#2a6f97")
 CLAIM = 0.02
 """What the publication allows the mean error to lie above the software baseline."""
 
 
 def draw_chip(comparison: Comparison, folder: Path) -> list[Path]:
-    """Draw the integrated chip: error per die, against defects, and against their density; return the files.
+    """Draw the integrated chip: error per die, against defects and their density, loss by way; return the files.
 
     Raises:
         StorageError: a file cannot be written.
@@ -36,6 +37,10 @@ def draw_chip(comparison: Comparison, folder: Path) -> list[Path]:
     defects = Figure(figsize=(7.2, 4.3), layout="constrained", facecolor="white")
     _against_defects(defects.add_subplot(), comparison)
     drawn = _save(dies, folder / "error-per-die") + _save(defects, folder / "error-against-defects")
+    if comparison.losses:
+        losses = Figure(figsize=(7.2, 1.2 + 0.19 * len(_ways(comparison))), layout="constrained", facecolor="white")
+        _losses(losses.add_subplot(), comparison)
+        drawn += _save(losses, folder / "losses")
     if len(comparison.settings.densities) > 1:
         densities = Figure(figsize=(7.2, 4.3), layout="constrained", facecolor="white")
         _sensitivity(densities.add_subplot(), comparison)
@@ -97,11 +102,17 @@ def _at_reference(comparison: Comparison) -> list[Result]:
     return [r for r in comparison.results if r.density == comparison.settings.reference]
 
 
-def _look(r: Result) -> tuple[str, str, str]:
+def _look(comparison: Comparison, r: Result) -> tuple[str, str, str]:
     """Return colour, marker and name of a result."""
-    if r.other:
-        return _OTHER, "D", f"{r.method}, other wafer"
-    return (*_LOOKS[r.method], r.method)
+    colour, marker = _LOOKS[r.method]
+    if not r.other:
+        return colour, marker, r.method
+    return colour, _WAFERS[_others(comparison).index(r.seed) % len(_WAFERS)], f"{r.method}, wafer {r.seed}"
+
+
+def _others(comparison: Comparison) -> list[int]:
+    """Return the seeds of the wafers that training does not know."""
+    return [seed for seed in comparison.settings.wafers if seed is not None]
 
 
 def _software(ax: Axes, comparison: Comparison) -> None:
@@ -147,7 +158,7 @@ def _errors(ax: Axes, comparison: Comparison) -> None:
 def _per_die(ax: Axes, comparison: Comparison) -> None:
     _software(ax, comparison)
     for r in _at_reference(comparison):
-        colour, marker, name = _look(r)
+        colour, marker, name = _look(comparison, r)
         error = np.sort(100 * r.values("error"))
         label = f"{name}: {error.mean():.1f}" + (f" ± {error.std(ddof=1):.1f} %" if len(error) > 1 else " %")
         rank = np.arange(1, len(error) + 1)
@@ -162,7 +173,7 @@ def _against_defects(ax: Axes, comparison: Comparison) -> None:
     """Draw every die of every wafer; the densities, if there are several, by how dark they are."""
     _software(ax, comparison)
     for r in comparison.results:
-        colour, marker, name = _look(r)
+        colour, marker, name = _look(comparison, r)
         here = r.density == comparison.settings.reference
         ax.plot(
             r.values("placed"),
@@ -186,18 +197,15 @@ def _against_defects(ax: Axes, comparison: Comparison) -> None:
 def _sensitivity(ax: Axes, comparison: Comparison) -> None:
     _software(ax, comparison)
     densities = sorted(comparison.settings.densities)
-    for method in comparison.settings.methods:
-        colour, marker = _LOOKS[method]
-        results = [comparison.of(method, d) for d in densities]
-        mean, spread = (np.array([100 * r.figures()[k] for r in results]) for k in ("mean", "spread"))
-        # a little apart, so that no bar hides another
-        x = np.array(densities) * 1.025 ** (METHODS.index(method) - 1)
-        ax.errorbar(x, mean, spread, color=colour, marker=marker, markersize=6, capsize=3, linewidth=1.3, label=method)
-    for r in (r for r in comparison.results if r.other):
-        f = r.figures()
-        x0 = comparison.settings.reference * 1.025**2
-        style: dict[str, Any] = {"color": _OTHER, "marker": "D", "markersize": 6, "capsize": 3, "linestyle": "none"}
-        ax.errorbar([x0], [100 * f["mean"]], [100 * f["spread"]], label=_look(r)[2], **style)
+    for wafer in comparison.settings.wafers:
+        for method in comparison.settings.methods if wafer is None else comparison.settings.shared:
+            results = [comparison.of(method, d, wafer) for d in densities]
+            colour, marker, name = _look(comparison, results[0])
+            mean, spread = (np.array([100 * r.figures()[k] for r in results]) for k in ("mean", "spread"))
+            # a little apart, so that no bar hides another
+            x = np.array(densities) * 1.025 ** (METHODS.index(method) - 1 + 3 * comparison.settings.wafers.index(wafer))
+            line = "-" if wafer is None else "--"
+            ax.errorbar(x, mean, spread, color=colour, marker=marker, markersize=6, capsize=3, ls=line, label=name)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(densities))
     ax.xaxis.set_minor_locator(NullLocator())
@@ -208,6 +216,35 @@ def _sensitivity(ax: Axes, comparison: Comparison) -> None:
     )
     _legend(ax)
     _errors(ax, comparison)
+
+
+def _ways(comparison: Comparison) -> list[Losses]:
+    """Return what the picture of losses shows, all wafers together where there are several, from the top."""
+    return in_order(pooled(comparison.losses))
+
+
+def _way(one: Losses) -> str:
+    """Return method, level of information and way to classify."""
+    density = "" if one.density == 1 else f" x {one.density:g}"
+    way = ("remapped, " if one.terms.remapped else "") + one.terms.way.value
+    return f"{one.method}{density}, {one.terms.information.value}: {way}{'' if one.terms.analog else ' (not analog)'}"
+
+
+def _losses(ax: Axes, comparison: Comparison) -> None:
+    """Draw the mean loss of every way to classify with its interval, and the dies as points behind it."""
+    shown = _ways(comparison)
+    ax.axvspan(0, 100 * CLAIM, color=_PALE, alpha=0.22, linewidth=0, zorder=0)
+    for k, one in enumerate(shown):
+        colour, marker = _LOOKS[one.method]
+        dies, mean = 100 * one.loss.mean(axis=0), 100 * float(one.loss.mean())
+        low, high = (100 * v for v in one.interval())
+        ax.plot(dies, np.full(len(dies), k), "|", color=colour, alpha=0.35, markersize=7)
+        ax.errorbar(mean, k, xerr=[[mean - low], [high - mean]], color=colour, marker=marker, markersize=5, capsize=2.5)
+    ax.set_yticks(range(len(shown)), [_way(one) for one in shown], fontsize=8)
+    ax.invert_yaxis()
+    ax.set(xlabel="loss in points: mean, 95 % interval, dies; shaded: 2 points")
+    ax.axvline(0, color=_INK, linewidth=0.8)
+    _plain(ax)
 
 
 def _histograms(figure: Figure, wine: Wine) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 from rich.console import Console
 
 from labctl.experiments.chip_comparison import METHODS, Comparison, DieError, Result
-from labctl.experiments.losses import Losses
+from labctl.experiments.losses import Losses, in_order, pooled
 from labctl.experiments.wine_passive import PARTS, Wine
 from labctl.experiments.wine_sizes import FIGURES, Sizes
 from labctl.terminal.progress import Column, print_table
-from protocols.die_information import LEVELS, Way
+from protocols.die_information import LEVELS
 
 CHIP_COLUMNS = (
     Column("weights", right=False),
@@ -127,8 +127,8 @@ def chip_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     return [_chip_row(r) for r in sorted(comparison.results, key=_order)]
 
 
-def _order(r: Result) -> tuple[bool, float, int]:
-    return r.other, r.density, METHODS.index(r.method)
+def _order(r: Result) -> tuple[bool, float, int, int]:
+    return r.other, r.density, METHODS.index(r.method), r.seed
 
 
 def _chip_row(r: Result) -> tuple[str, ...]:
@@ -145,14 +145,9 @@ def _chip_row(r: Result) -> tuple[str, ...]:
 
 
 def loss_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """Return a row per method, wafer, way and whether it was remapped; what asks least of a die first."""
-    ways = list(Way)
-    order = sorted(
-        comparison.losses,
-        key=lambda r: (r.wafer != comparison.losses[-1].wafer, r.density, METHODS.index(r.method), r.terms.remapped,
-                       ways.index(r.terms.way)),
-    )  # fmt: skip
-    return [_loss_row(r) for r in order]
+    """Return a row per method, wafer, way and whether it was remapped; first of all wafers together."""
+    together = [one for one in pooled(comparison.losses) if len(one.wafers) > 1]
+    return [_loss_row(one) for one in in_order([*together, *comparison.losses])]
 
 
 def _loss_row(r: Losses) -> tuple[str, ...]:
@@ -161,7 +156,7 @@ def _loss_row(r: Losses) -> tuple[str, ...]:
     share, of_all = ([round(100 * v) for v in f[key]] for key in ("within_interval", "within_fabricated_interval"))
     return (
         r.method,
-        f"{r.wafer}{'*' if r.seen else ''}" + (f", x {r.density:g}" if r.density != 1 else ""),
+        f"{', '.join(map(str, r.wafers))}{'*' if r.seen else ''}" + (f", x {r.density:g}" if r.density != 1 else ""),
         f"{level.value} {level.title}",
         ("remapped, " if r.terms.remapped else "") + r.terms.way.value,
         *(f"{100 * f[name]:.2f}" for name in ("error", "drop", "loss")),

@@ -16,6 +16,7 @@ def rehearsed(spec: "RunSpec") -> "tuple[RunSpec, list[DiePlan]]":
     """Return a run and the plans of its dies; what the limits or the bench would refuse is refused here."""
     from labctl.execution import plan
 
+    _refuse_glances_at_a_bench(spec)
     plans: list[plan.DiePlan] = []
     alike: dict[Any, plan.DiePlan] = {}
     for s in spec.subjects:
@@ -26,6 +27,19 @@ def rehearsed(spec: "RunSpec") -> "tuple[RunSpec, list[DiePlan]]":
         plans.append(plan.DiePlan(s.name, alike[s.alike].stages))
     _refuse_what_is_never_begun(spec, plans)
     return spec, [*plans, *visits(spec)]
+
+
+def _refuse_glances_at_a_bench(spec: "RunSpec") -> None:
+    """Raise BenchError if a stage would not write down what instruments have read."""
+    from labctl.core.errors import BenchError
+
+    for number, stage in enumerate(spec.stages if spec.bench is not None else ()):
+        if stage.glances:
+            where = f"{spec.loaded[0].where('stages', number, stage.name)}: " if spec.loaded else ""
+            raise BenchError(
+                f"{where}stage {stage.name} keeps figures only, and readings of a bench are always written down; "
+                "expected 'keep: all', the default"
+            )
 
 
 def _refuse_what_is_never_begun(spec: "RunSpec", plans: "list[DiePlan]") -> None:

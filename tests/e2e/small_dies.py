@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +102,13 @@ def passive_stages() -> tuple[Procedure, ...]:
     return Survey(**WRITE), network
 
 
-def chip_stages() -> tuple[Procedure, ...]:
+def chip_stages(networks: int = 1, keep: str = "all") -> tuple[Procedure, ...]:
     """Return the same for a chip, the layers on kernels of their own, written in open loop and then repaired."""
     rng = np.random.default_rng(4)
     inference = ChipInference(
         write_verify=WriteVerify(**WRITE | {"compliance": 5e-3}, mode="open_loop", repair_rounds=1),
-        readout=ChipReadout(scales=3, samples_kept=3),
-        solutions=Networks((solution(0, rng),)),
+        readout=ChipReadout(scales=3, samples_kept=3, keep=keep),
+        solutions=Networks(tuple(solution(k, rng) for k in range(networks))),
         data=samples(rng),
     )
     return Survey(**WRITE | {"compliance": 5e-3}), inference
@@ -199,6 +199,11 @@ def chip() -> Campaign:
     """Return the campaign on a simulated chip with a short and a stuck cell."""
     made = description("1T1R", short=0.05, stuck_ap=0.05)
     return Campaign((Site("C0", made, 5),), chip_stages())
+
+
+def chip_of_figures() -> Campaign:
+    """Return the same with two networks, of whose samples only figures are kept."""
+    return replace(chip(), stages=chip_stages(networks=2, keep="figures"))
 
 
 def on_board(programming: str, **simulation: Any) -> Campaign:

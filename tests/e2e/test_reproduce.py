@@ -22,18 +22,18 @@ def test_two_chips_from_survey_to_table_and_taken_up_again(tmp_path, labctl):
         *("--train", "sizes=[64, 20, 10]", "--train", "votes=1", "--set", "wafer.change.geometry.kernels=7"),
         # fewer images than there are
         *("--set", "stages.1.chip_inference.readout.test_on=200"),
-        *("--other-wafer", 5, "--workers", 1, "--out", out, "--json"),
+        *("--wafers", "own,5", "--workers", 1, "--out", out, "--json"),
     ]
     first = labctl(*given, cwd=tmp_path)
     found = json.loads(first.stdout)
-    assert [r["method"] for r in found["results"]] == [*METHODS, "statistics-aware"]
-    assert [r["seed"] for r in found["results"]] == [36, 36, 36, 5]
+    assert [r["method"] for r in found["results"]] == [*METHODS, "baseline", "statistics-aware"]
+    assert [r["seed"] for r in found["results"]] == [36, 36, 36, 5, 5]
     for r in found["results"]:
         assert len(r["dies"]) == 2
         assert all(0 <= d["error"] < 0.9 and d["fidelity"] > 0.95 and d["placed"] <= d["defects"] for d in r["dies"])
     # the same two dies in the middle of the wafer for every method, others on the other wafer
     placed = [[d["defects"] for d in r["dies"]] for r in found["results"]]
-    assert placed[0] == placed[1] == placed[2] != placed[3]
+    assert placed[0] == placed[1] == placed[2] != placed[3] == placed[4]
     rates = found["defect_rates"][0]["rates"]
     assert sum(rates.values()) == pytest.approx(1)
     assert 1 - rates["good"] == pytest.approx(sum(placed[0]) / (2 * found["cells"]))

@@ -49,11 +49,16 @@ def carried_out(campaign, folder, chunk):
         return {s.name: campaign.carry_out(campaign.job(folder, s), body) for s in campaign.subjects}
 
 
-@pytest.fixture(scope="module", params=[pytest.param("simulated", marks=pytest.mark.slow), "chip", "on_twin"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("simulated", marks=pytest.mark.slow), "chip", "chip_of_figures", "on_twin"]
+)
 def uninterrupted(request, small, tmp_path_factory):
     """A campaign that was not interrupted: what it is, how long its chunks are, where it is, how its dies ended."""
     campaign = getattr(small, request.param)()
-    folder, chunk = tmp_path_factory.mktemp(request.param), {"simulated": 0.01, "chip": 0.02, "on_twin": 0.5}
+    folder, chunk = (
+        tmp_path_factory.mktemp(request.param),
+        {"simulated": 0.01, "chip": 0.02, "chip_of_figures": 0.02, "on_twin": 0.5},
+    )
     results = carried_out(campaign, folder, chunk[request.param])
     ended = {name: small.Ended.of(folder / "dies" / name, result) for name, result in results.items()}
     return campaign, chunk[request.param], folder, ended

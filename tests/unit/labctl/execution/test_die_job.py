@@ -16,6 +16,8 @@ from labctl.core.errors import BenchError, ContactError, StorageError
 from labctl.core.events import ContactProved, DieEnded, DieEvent, DieResumed, InstrumentWarned, StageEnded, StageStarted
 from labctl.core.figure import Figure
 from labctl.core.limits import Limits
+from labctl.core.operations import Glance
+from labctl.core.rebuild import Rebuild
 from labctl.core.site import Site
 from labctl.execution import die_job
 from labctl.execution.die_job import Job, run_die
@@ -26,6 +28,7 @@ from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
 from labctl.storage.locks import hold
+from protocols.bias import read_bias
 from protocols.survey import Survey
 from sim_backend.description import DieDescription
 
@@ -298,3 +301,39 @@ def test_a_die_that_somebody_is_still_at_work_on_is_not_begun(tmp_path, monkeypa
     with hold(folder, "work of a killed run"), pytest.raises(BenchError, match="work of a killed run"):
         carry_out(tmp_path)
     assert [p.name for p in folder.glob("journal*")] == []
+
+
+class Glancing(Survey):
+    """A survey, and then a read of it all that nobody writes down."""
+
+    name = "glancing"
+
+    @property
+    def glances(self):
+        return True
+
+    def run(self, die, history):
+        yield from super().run(die, history)
+        bias = read_bias(die.geometry, *(np.zeros(3, np.int64),) * 2, np.arange(3), 0.1)
+        assert die.sense(Glance(bias, np.arange(3))).current.shape == (3, 3)
+
+
+def test_what_is_not_written_down_is_in_no_journal_and_of_simulated_dies_only(tmp_path):
+    stages = (Glancing(v_start=0.4, v_max=0.5, v_step=0.05),)
+    first, _ = carry_out(tmp_path, stages=stages)
+    assert (first.state, first.bin) == (State.DONE, "measured")
+    with Journal.open(tmp_path / "dies" / "D1") as journal:
+        kinds = [row.kind for row, _ in journal.intents()]
+    (tmp_path / "plain").mkdir()
+    carry_out(tmp_path / "plain")
+    with Journal.open(tmp_path / "plain" / "dies" / "D1") as journal:
+        assert kinds == [row.kind for row, _ in journal.intents()]
+    # once it was done it is sealed again as it was
+    (tmp_path / "dies" / "D1.h5").unlink()
+    second, _ = carry_out(tmp_path, stages=stages)
+    assert (second.state, second.figures, second.sealed) == (first.state, first.figures, first.sealed)
+    real = Touched(9)
+    real.rebuild = Rebuild.NOTHING
+    refused, _ = carry_out(tmp_path / "bench", stages=stages, body=real)
+    assert (refused.bin, refused.outcome.exit_code) == ("error", 1)
+    assert "is not written down, and this die does not give the same reading again" in refused.outcome.reason

@@ -35,7 +35,7 @@ def result(method: str, density: float, errors: list[float], *, seed: int = 36, 
     return Result(method, density, seed, other, tuple(dies))
 
 
-def losses(method: str, terms: AccuracyTerms, wrong: float, *, seen: bool = False) -> Losses:
+def losses(method: str, terms: AccuracyTerms, wrong: float, *, seen: bool = False, wafer: int = 9) -> Losses:
     """Two seeds, three of four dies, 400 images; the conventional networks get 12 and 20 of them wrong."""
     images, conventional = np.arange(400), np.array([[12], [20]]) > np.arange(400)
     dies = Denominators(4, 4, 3, ("D0", "D1", "D2"), ("defects > 900",), "ab" * 32)
@@ -43,7 +43,7 @@ def losses(method: str, terms: AccuracyTerms, wrong: float, *, seen: bool = Fals
     return Losses(
         method,
         1.0,
-        9,
+        (wafer,),
         seen,
         terms,
         "ideal",
@@ -69,8 +69,12 @@ def comparison() -> Comparison:
         for d in (2.0, 1.0)
         for m, base in zip(METHODS, (0.10, 0.05, 0.04), strict=True)
     ]
-    results.append(result("statistics-aware", 1.0, [0.05, 0.06, 0.07], seed=9, other=True))
-    settings = ChipSettings("digits", 3, (1.0, 2.0), other_wafer=9)
+    results += [
+        result(m, d, [base * d, base * d + 0.01, base * d + 0.02], seed=9, other=True)
+        for d in (2.0, 1.0)
+        for m, base in (("baseline", 0.11), ("statistics-aware", 0.05))
+    ]
+    settings = ChipSettings("digits", 3, (1.0, 2.0), wafers=(None, 9))
     rates = {1.0: {"good": 0.99, "short": 0.01}, 2.0: {"good": 0.98, "short": 0.02}}
     return Comparison(settings, tuple(results), rates, 20_000, (64, 50, 20), 2, {"baseline": 2.0}, 0.03, LOSSES)
 
@@ -138,7 +142,7 @@ def test_figures_are_those_of_the_dies(comparison: Comparison) -> None:
     assert f["spread"] == pytest.approx(0.01)
     assert (f["best"], f["median"], f["worst"]) == pytest.approx((0.04, 0.05, 0.06))
     assert comparison.software == pytest.approx(0.03)
-    assert comparison.of("statistics-aware", 1.0, other=True).seed == 9
+    assert comparison.of("statistics-aware", 1.0, 9).seed == 9
     assert result("baseline", 1.0, [0.2]).figures()["spread"] == 0.0
     with pytest.raises(KeyError, match="density 3"):
         comparison.of("baseline", 3.0)
@@ -149,7 +153,7 @@ def test_tables_have_a_row_per_method_density_and_other_wafer(comparison: Compar
     assert [row[:3] for row in rows] == [
         *((m, "x 1", "3") for m in METHODS),
         *((m, "x 2", "3") for m in METHODS),
-        ("statistics-aware, wafer 9", "x 1", "3"),
+        *((f"{m}, wafer 9", f"x {d}", "3") for d in (1, 2) for m in ("baseline", "statistics-aware")),
     ]
     assert rows[2][4] == "5.00"
     assert comparison.network == "digits, 64-50-20 (2 outputs per class)"
@@ -157,8 +161,8 @@ def test_tables_have_a_row_per_method_density_and_other_wafer(comparison: Compar
     assert len({line.count("|") for line in text.splitlines()[:9]}) == 1
     sheet = tables.chip_csv(comparison).splitlines()
     assert sheet[0].startswith("method,density,wafer_seed,die,error")
-    assert len(sheet) == 1 + 7 * 3
-    assert sheet[-1].startswith("statistics-aware,1,9,D2,0.07,")
+    assert len(sheet) == 1 + 10 * 3
+    assert sheet[-1].startswith("statistics-aware,2,9,D2,0.12,")
     assert json.loads(json.dumps(comparison.to_json()))["results"][0]["dies"][1]["die"] == "D1"
 
 
@@ -166,7 +170,7 @@ def test_pictures_are_drawn_twice_the_same(comparison: Comparison, tmp_path: Pat
     drawn = pictures.draw_chip(comparison, tmp_path)
     assert [p.name for p in drawn] == [
         f"{name}.{kind}"
-        for name in ("error-per-die", "error-against-defects", "sensitivity")
+        for name in ("error-per-die", "error-against-defects", "losses", "sensitivity")
         for kind in ("png", "svg")
     ]
     before = {p: p.read_bytes() for p in drawn}
@@ -184,11 +188,11 @@ def test_pictures_show_the_methods_that_were_made(comparison: Comparison, method
         results=tuple(r for r in comparison.results if r.method in methods),
     )
     drawn = pictures.draw_chip(made, tmp_path)
-    assert len(drawn) == 6
+    assert len(drawn) == 8
     figure = Figure()
     axes = figure.add_subplot()
     pictures._sensitivity(axes, made)
-    other = ["statistics-aware, other wafer"] if "statistics-aware" in methods else []
+    other = [f"{method}, wafer 9" for method in methods if method != "hardware-aware"]
     assert sorted(axes.get_legend_handles_labels()[1]) == sorted([*methods, *other])
 
 
@@ -252,8 +256,8 @@ def test_rules_that_leave_no_die_are_answered_with_the_rule(monkeypatch: pytest.
 def test_the_other_wafer_is_another(monkeypatch: pytest.MonkeyPatch, seed, changed, other: int) -> None:
     """Whether the seed is the campaign's, changed in it, or given."""
     monkeypatch.setattr(mtj_chip, "libraries", lambda: (None, None))
-    settings = ChipSettings("digits", seed=seed, set=changed, other_wafer=other)
-    with pytest.raises(BenchError, match=f"--other-wafer {other}: training sees the wafer of this") as refused:
+    settings = ChipSettings("digits", seed=seed, set=changed, wafers=(None, other))
+    with pytest.raises(BenchError, match=f"--wafers {other}: training sees the wafer of this") as refused:
         mtj_chip.reproduce(settings, None, OVERNIGHT)
     assert refused.value.exit_code == 2
 
@@ -301,6 +305,19 @@ def test_table_of_losses_says_under_which_terms(comparison: Comparison) -> None:
     assert [loss["analog"] for loss in plain] == [True, True, False]
 
 
+def test_wafers_are_pooled_die_by_die() -> None:
+    terms = AccuracyTerms(Way.UNTUNED, False, DieInformation.POPULATION, False, 0, 0)
+    here, there = (losses("statistics-aware", terms, w, wafer=s) for w, s in ((0.05, 9), (0.07, 10)))
+    together, other = measured.pooled([here, LOSSES[1], there])
+    assert other is LOSSES[1]
+    assert together.wafers == (9, 10)
+    np.testing.assert_allclose(together.loss, np.concatenate([here.loss, there.loss], axis=1))
+    assert together.dies.text.startswith("8 fabricated, 8 contacted, 6 surveyed, 6 included")
+    low, high = together.interval()
+    assert low < together.loss.mean() < high
+    assert [one.wafers for one in measured.in_order([together, *LOSSES])] == [(9, 10), (9,), (9,), (9,)]
+
+
 def test_rules_are_part_of_the_campaign() -> None:
     """Another rule is another run, and no rule of the campaign's own judges networks here."""
     plain, strict = (composition.read(OVERNIGHT, rules(conditions)) for conditions in ((), ("defects > 300",)))
@@ -312,6 +329,12 @@ def test_rules_are_part_of_the_campaign() -> None:
 
 def test_steps_are_counted_before_they_are_made() -> None:
     assert ChipSettings().steps == 3 + 1 + 3 + 2
-    assert ChipSettings(methods=("baseline", "statistics-aware"), other_wafer=5).steps == 2 + 1 + 4 + 4
+    assert ChipSettings(methods=("baseline", "statistics-aware"), wafers=(None, 5)).steps == 2 + 1 + 4 + 4
+    assert ChipSettings(methods=("baseline", "statistics-aware"), wafers=(5, 6)).steps == 2 + 1 + 8
+    for wafers in ((), (5, 5), (None, None)):
+        with pytest.raises(BenchError, match="--wafers: expected different ones"):
+            mtj_chip.check(ChipSettings("digits", wafers=wafers))
+    with pytest.raises(BenchError, match="expected own too"):
+        mtj_chip.check(ChipSettings("digits", methods=("hardware-aware",), wafers=(5,)))
     with pytest.raises(BenchError, match="--methods best: expected some of baseline"):
         mtj_chip.check(ChipSettings("digits", methods=("best",)))
