@@ -188,7 +188,7 @@ def _measure(die: DieData, source: Any, counts: Counts, formulas: Figures) -> Me
         figures=figures,
         defects=defects,
         contact=contact,
-        networks=tuple(_networks(tables.get("write"), tables.get("inference"))),
+        networks=tuple(networks_of(tables.get("write"), tables.get("inference"))),
         accuracies=tuple(accuracies(tables["accuracy"]) if "accuracy" in tables else ()),
         terms=tuple(texts([(die.name, tables["accuracy"], description)]) if "accuracy" in tables else ()),
         spreads={name: spread for name, spread in spreads.items() if spread is not None},
@@ -232,10 +232,12 @@ def _suffixes(groups: Groups) -> list[tuple[str, tuple[int, ...] | None]]:
     return [(f"[{group}]", kernels) for group, kernels in groups.items()] or [("", None)]
 
 
-def _networks(write: Table | None, inference: Table | None) -> Iterator[dict[str, Any]]:
+def networks_of(write: Table | None, inference: Table | None) -> Iterator[dict[str, Any]]:
     """Yield how each solution was written and what it then inferred; ratios from 0 to 1."""
-    if write is None:
+    if write is None or not _NEEDED["write"] <= set(write):
         return
+    if inference is not None and not _NEEDED["inference"] <= set(inference):
+        inference = None
     where = {} if inference is None else {s: k for k, s in enumerate(inference["solution"].tolist())}
     for k, solution in enumerate(write["solution"].tolist()):
         one: dict[str, Any] = {"solution": solution, **dict.fromkeys(_INFERRED)}

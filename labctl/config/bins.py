@@ -14,7 +14,8 @@ from labctl.core.units import parse_quantity, quantity
 
 GOOD, MEASURED = "good", "measured"
 HARD = {
-    GOOD: 1, "low-fidelity": 2, "low-accuracy": 3, "contact": 5, "limit": 6, "error": 7, "stopped": 8, MEASURED: 99
+    GOOD: 1, "low-fidelity": 2, "low-accuracy": 3, "high-drop": 4, "contact": 5, "limit": 6, "error": 7, "stopped": 8,
+    MEASURED: 99,
 }  # fmt: skip
 """Hard bins of the soft bins that no rule of a campaign file gives. MEASURED: finished, and judged by nothing."""
 NO_LIMITS = "no acceptance limits were set"
@@ -57,14 +58,18 @@ class Bound:
             names: of them, with their groups on the dies of the campaign.
 
         Raises:
-            ValueError: there is no such figure, or the value has another unit, or none where the figure is shown in %.
+            ValueError: there is no such figure, or the value has another unit, or none where the figure is shown in
+                percent or points.
         """
         if self.figure not in names:
             raise ValueError(no_figure(self.figure, names))
         figure = declared[self.figure]
-        if figure.shown_unit == "%" and not self.written.endswith("%"):
-            raise ValueError(f"'{self.written}' has no unit, and {figure.title} is shown in %; expected such as '90 %'")
         parse_quantity(self.written, figure.unit)
+        if figure.in_percent and not self.written.endswith("%"):
+            shown = figure.shown_unit
+            raise ValueError(
+                f"'{self.written}' has no unit, and {figure.title} is shown in {shown}; expected such as '90 %'"
+            )
 
     def holds(self, figures: Mapping[str, float]) -> bool:
         """Return whether it is true; with a NaN it is true, without the figure it is false.

@@ -1,6 +1,6 @@
 """The campaign file: dies, stages, limits, and when a die is good. It never tells real from simulated."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
@@ -86,21 +86,37 @@ class Accept(Model):
     )
 
     fidelity: Ratio = Field(default=0.0, ge=0, le=1, description="least mean write fidelity over the solutions")
-    accuracy: Ratio = Field(default=0.0, ge=0, le=1, description="least mean tuned accuracy on the training samples")
+    accuracy: Ratio = Field(default=0.0, ge=0, le=1, description="least mean tuned accuracy on the test samples")
+    drop: Ratio | None = Field(
+        default=None,
+        ge=-1,
+        le=1,
+        description="most that the accuracy may be below that of the same network in software, both on test samples; "
+        "percentage points, written as 2 %",
+    )
 
     @property
     def rules(self) -> tuple[BinRule, ...]:
         """The same as rules.
 
-        >>> [rule.when for rule in Accept(fidelity=0.98).rules]
-        ['fidelity < 98 %']
+        >>> [rule.when for rule in Accept(fidelity=0.98, drop=0.02).rules]
+        ['fidelity < 98 %', 'accuracy_drop > 2 %']
         """
-        least = {("fidelity", "fidelity"): self.fidelity, ("accuracy", "accuracy_train"): self.accuracy}
-        return tuple(
-            BinRule(bin=f"low-{name}", hard=HARD[f"low-{name}"], when=f"{figure} < {value * 100:.12g} %")
-            for (name, figure), value in least.items()
-            if value > 0
-        )
+        return tuple(self._rules())
+
+    def _rules(self) -> Iterator[BinRule]:
+        for key, (bin_, figure, sign) in ACCEPTED.items():
+            value = getattr(self, key)
+            if value is not None and (value > 0 or sign == ">"):
+                yield BinRule(bin=bin_, hard=HARD[bin_], when=f"{figure} {sign} {value * 100:.12g} %")
+
+
+ACCEPTED: Mapping[str, tuple[str, str, str]] = {
+    "fidelity": ("low-fidelity", "fidelity", "<"),
+    "accuracy": ("low-accuracy", "accuracy_test", "<"),
+    "drop": ("high-drop", "accuracy_drop", ">"),
+}
+"""Keys of `accept`: the bin of a die that misses the bound, the figure, and the sign of what is bad."""
 
 
 class Campaign(Model):

@@ -116,6 +116,11 @@ class Figure:
         for name, value in (values | others).items():
             object.__setattr__(self, name, value)
 
+    @property
+    def in_percent(self) -> bool:
+        """Whether it is a ratio that is shown times 100: in percent, or a difference of such in percentage points."""
+        return not self.unit and self.factor == 100
+
     def text_number(self, value: float | None) -> str:
         """Return the value without its unit, a dash if there is none.
 

@@ -81,7 +81,7 @@ _OTHERS: dict[str, tuple[str, Fraction, Fraction]] = {
     **dict.fromkeys(("ohms",), ("ohm", Fraction(1), Fraction(0))),
     **dict.fromkeys(("kohms", "kiloohm", "kiloohms"), ("ohm", Fraction(1000), Fraction(0))),
     **dict.fromkeys(("siemens", "mho"), ("S", Fraction(1), Fraction(0))),
-    **dict.fromkeys(("percent", "pct"), ("", Fraction(1, 100), Fraction(0))),
+    **dict.fromkeys(("percent", "pct", "point", "points"), ("", Fraction(1, 100), Fraction(0))),
 }
 """Units that are no units of ours, in lower case: SI unit, factor, and what is added; to say what a value would be."""
 _NUMBER = r"[+-]?(?:[0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,3})?"
@@ -188,7 +188,8 @@ def quantity(text: str) -> float:
     try:
         unit = _si_unit(name)
     except ValueError as error:
-        raise ValueError(f'{error}; expected a quantity such as "450 mV" or "98 %"') from None
+        hint = _in_ours(text.strip(), Fraction(match["number"]), name, "")
+        raise ValueError(f'{error}; expected a quantity such as "450 mV" or "98 %"{hint}') from None
     return parse_quantity(text, unit)
 
 

@@ -151,12 +151,13 @@ class _Parser:
             hint = f"; did you mean '{near[0]}'?" if near else f"; expected one of {', '.join(names)}"
             raise self._refused(f"there is no column and no figure '{key}'{hint}")
         figure = self._fleet.figure(column)
-        if figure.shown_unit == "%" and not value.endswith("%"):
-            raise self._refused(f"'{value}' has no unit, and {figure.title} is shown in %; expected '{value} %'")
         try:
             limit = parse_quantity(value, figure.unit)
         except ValueError as error:
             raise self._refused(str(error)) from error
+        if figure.in_percent and not value.endswith("%"):
+            shown = figure.shown_unit
+            raise self._refused(f"'{value}' has no unit, and {figure.title} is shown in {shown}; expected '{value} %'")
         return self._ordered(column, sign, limit)
 
     def _ordered(self, column: str, sign: str, limit: Any) -> Mask:

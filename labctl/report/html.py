@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from labctl.analysis.networks import in_words
 from labctl.core.errors import StorageError
 from labctl.core.events import Level
 from labctl.core.texts import visible, visible_json
@@ -56,6 +57,7 @@ def page(facts: Facts, folder: Path, drawings: Drawings | None = None) -> str:
     colours = page_parts.colours_of(drawn)
     needs = [e for e in facts.events if e.level in (Level.WARNING, Level.ALARM)]
     failed = drawings or Drawings()
+    networks = page_parts.networks(facts)
     template = templates().get_template("report.html.jinja")
     return template.render(
         f=facts,
@@ -68,6 +70,9 @@ def page(facts: Facts, folder: Path, drawings: Drawings | None = None) -> str:
         marked=page_parts.marks_in_words(facts.dies),
         columns=page_parts.columns(facts),
         rows=page_parts.rows(facts, colours),
+        network_columns=page_parts.NETWORK_COLUMNS,
+        networks=page_parts.network_rows(networks),
+        best=in_words(networks),
         drift=page_parts.trends(facts),
         histograms=page_parts.histograms(facts.distributions),
         spreads=list(page_parts.spreads(facts)),

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from rich.filesize import decimal
 
 from labctl.analysis.distributions import Distribution
+from labctl.analysis.networks import NetworkOverDies, over_dies
 from labctl.config.bins import NO_LIMITS
 from labctl.core.die_state import FINAL
 from labctl.core.errors import StorageError
@@ -143,6 +144,37 @@ def rows(facts: Facts, colours: Mapping[str, str]) -> list[list[tuple[Any, Any, 
                 *([(_why(d), None, "reason")] if any(_why(die) for die in facts.dies) else []),
             ]
         )
+    return table
+
+
+def networks(facts: Facts) -> list[NetworkOverDies]:
+    """Return the networks of a run on test samples, each over the dies on which it was inferred."""
+    return over_dies((d.name, d.measured.networks) for d in facts.dies)
+
+
+NETWORK_COLUMNS = (
+    ("network", "", False, "number of the solution in its file"),
+    ("dies", "", False, "on which it was inferred; the others are means over them"),
+    ("write fidelity", "%", False, "placed cells that read back as written, an open one never / placed cells"),
+    ("accuracy", "%", False, "test samples, on hardware, network scale tuned"),
+    ("software", "%", False, "test samples, the same network in software, network scale tuned there"),
+    ("drop", "points", False, "software less accuracy"),
+    ("worst die", "%", True, "where its accuracy is lowest"),
+)
+
+
+def network_rows(of_run: Sequence[NetworkOverDies]) -> list[list[tuple[Any, Any, str]]]:
+    """Return the table of networks over dies, with the headings of `NETWORK_COLUMNS`, as `rows` does."""
+
+    def percent(ratio: float, digits: int = 1) -> tuple[str, float, str]:
+        return f"{100 * ratio:.{digits}f}", ratio, ""
+
+    table = []
+    for one in of_run:
+        name, lowest = one.worst
+        link = Markup('<a href="#die-{0}">{0}</a> {1:.1f}').format(name, 100 * lowest)
+        numbers = [percent(one.fidelity, 2), *map(percent, (one.accuracy, one.software, one.drop))]
+        table.append([(one.solution, one.solution, ""), (one.dies, one.dies, ""), *numbers, (link, lowest, "left")])
     return table
 
 

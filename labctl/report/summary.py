@@ -12,6 +12,8 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from labctl.analysis.measurements import networks_of
+from labctl.analysis.networks import in_words, over_dies
 from labctl.config.bins import MEASURED, NO_LIMITS
 from labctl.core.errors import NotThereError, StorageError
 from labctl.core.figure import Figure, Figures, Shown, split_name
@@ -71,7 +73,9 @@ def _solutions(f: DieFigures) -> list[dict[str, Any]]:
     solutions = []
     for k, index in enumerate(f.inference["solution"].tolist()):
         accuracy = {t: {p: float(f.inference[f"accuracy_{t}_{p}"][k]) for p in PARTS} for t in TUNINGS}
-        solutions.append({"index": index, "fidelity": fidelity[index], "accuracy": accuracy})
+        columns = {part: f"float_tuned_{part}" for part in PARTS}
+        software = {p: float(f.inference[column][k]) for p, column in columns.items() if column in f.inference}
+        solutions.append({"index": index, "fidelity": fidelity[index], "accuracy": accuracy, "software": software})
     return solutions
 
 
@@ -130,6 +134,8 @@ def show(
         console.print(f"{'; '.join(titles)}: {note}.", markup=False)
     for text in accuracy_texts(run, [f.die for f in dies]):
         console.print(f"accuracy, {text}.", markup=False, highlight=False)
+    if text := in_words(over_dies((f.die, networks_of(f.write, f.inference)) for f in dies)):
+        console.print(f"{text}; test samples.", markup=False, highlight=False)
     if missing:
         left_out = ", ".join(" ".join(heading.split()) for heading in missing)
         console.print(f"Not shown in {console.width} columns: {left_out}.", markup=False)

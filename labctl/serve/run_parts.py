@@ -7,6 +7,7 @@ from typing import Any
 
 from labctl.analysis.distributions import distributions
 from labctl.analysis.measurements import Counts
+from labctl.analysis.networks import in_words
 from labctl.core.errors import LabError, NotThereError
 from labctl.core.texts import visible
 from labctl.report import page_parts
@@ -71,11 +72,17 @@ def of_facts(facts: Facts, figures: Mapping[str, Map], waiting: int) -> dict[str
         waiting: dies that were not read yet.
     """
     colours = page_parts.colours_of({page_parts.BINS: page_parts.bin_map(facts)})
-    spread = list(page_parts.spreads(facts))
+    spread, networks = list(page_parts.spreads(facts)), page_parts.networks(facts)
     return {
         "maps": maps(facts, figures),
         "dies": _drawn(
-            "dies", columns=page_parts.columns(facts), rows=page_parts.rows(facts, colours), texts=facts.accuracies
+            "dies",
+            columns=page_parts.columns(facts),
+            rows=page_parts.rows(facts, colours),
+            texts=facts.accuracies,
+            network_columns=page_parts.NETWORK_COLUMNS,
+            networks=page_parts.network_rows(networks),
+            best=in_words(networks),
         ),
         "trends": _drawn("trends", charts=page_parts.trends(facts), golden=bool(facts.golden)),
         "cells": _drawn(

@@ -5,7 +5,7 @@ from typing import Any
 
 from labctl.analysis import figures
 from labctl.config.bins import Bound, no_figure
-from labctl.config.campaign import Campaign
+from labctl.config.campaign import ACCEPTED, Campaign
 from labctl.core.errors import BenchError
 from labctl.core.figure import Figures, sizes
 from labctl.core.picture import Picture, plain
@@ -44,7 +44,8 @@ def check_rules(
     declared = _declared(stages)
     names = names_on(declared, sites)
     own = [(("bins", k, "when"), rule.when) for k, rule in enumerate(campaign.bins)]
-    accepted = [(("accept", _ACCEPTED[rule.bin]), rule.when) for rule in campaign.accept.rules]
+    keys = {bin_: key for key, (bin_, _, _) in ACCEPTED.items()}
+    accepted = [(("accept", keys[rule.bin]), rule.when) for rule in campaign.accept.rules]
     for path, condition in (*own, *accepted):
         for part in condition.split(" and "):
             try:
@@ -58,9 +59,6 @@ def check_rules(
                 text = no_figure(name, visited).replace("The stages of this campaign give", "A visit gives")
                 text += "" if name not in names else "; 'measure: survey', which pulses cells, gives those of a survey"
                 raise loaded.error(text, "batch", "golden", "drift", name)
-
-
-_ACCEPTED = {"low-fidelity": "fidelity", "low-accuracy": "accuracy"}
 
 
 def _declared(stages: Iterable[Procedure]) -> Figures:

@@ -168,10 +168,11 @@ def test_the_campaign_is_sound(desk, labctl):
     [
         (
             "accept: {good: 90}",
-            "accept.good: found the unknown key 'good', expected one of 'fidelity', 'accuracy'; by other figures "
-            "'bins' judges: bins: [{bin: low, hard: 4, when: tmr < 60 %}]",
+            "accept.good: found the unknown key 'good', expected one of 'fidelity', 'accuracy', 'drop'; by other "
+            "figures 'bins' judges: bins: [{bin: low, hard: 4, when: tmr < 60 %}]",
         ),
         ("accept: {fidelity: 90 %}", "there is no figure 'fidelity'; expected one that a stage gives. The stages of"),
+        ("bins: [{bin: x, hard: 3, when: good > 2 points}]", "2 points is 2 %: write that"),
         ("bins: [{bin: x, hard: 3, when: good < 90}]", "'90' has no unit, and good cells is shown in %"),
         ("bins: [{bin: x, hard: 3, when: goood < 90 %}]", "there is no figure 'goood'; did you mean 'good'?"),
         ("batch: {order: center-out}", "found 'center-out', expected 'map', 'centre-out' or 'shuffled'; did you mean"),

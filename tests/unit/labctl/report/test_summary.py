@@ -181,7 +181,7 @@ def test_the_table_fits_every_screen_and_says_what_it_leaves_out(killed: Path, w
         absent = f"{title} {unit}".rstrip() in missing
         assert (f"\n{title}: " in shown_part) != absent
         left_out |= {title} if absent else set()
-    assert ("worst fidelity" in left_out) == (width < 120)
+    assert ("worst fidelity" in left_out) == (width < 100)
     assert not left_out & {"R_P", "TMR"}
 
 
