@@ -101,13 +101,6 @@ for _, name in ipairs{"upper", "lower", "reverse"} do
     return f(s)
   end
 end
-for _, name in ipairs{"concat", "insert", "remove"} do
-  local f = table[name]
-  table[name] = function(t, ...)
-    if type(t) == "table" and #t > 65536 then tick() end
-    return f(t, ...)
-  end
-end
 -- comparing in Lua is counted, and sorting compares quadratically often at worst
 local sort = table.sort
 local function less(a, b) return a < b end
@@ -115,23 +108,109 @@ function table.sort(t, f)
   f = f or less
   return sort(t, function(a, b) return f(a, b) end)
 end
+-- what Lua 5.0 does not have, or has in another way: a table knows its number of entries by its field n, or by a
+-- number that was set for it, and texts have no methods
 string.gfind = string.gmatch
-string.dump = nil
+for _, name in ipairs{"dump", "match", "gmatch", "reverse"} do string[name] = nil end
+for _, name in ipairs{"fmod", "huge", "modf", "sinh", "cosh", "tanh"} do math[name] = nil end
+debug.setmetatable("", nil)
+local sizes, COUNTED = setmetatable({}, {__mode = "k"}), 256
+local concat, sort, rawset = table.concat, table.sort, rawset
+local function getn(t)
+  local n = rawget(t, "n")
+  if type(n) == "number" then return n end
+  n = sizes[t]
+  if n then return n end
+  n = 0
+  while n < COUNTED and rawget(t, n + 1) ~= nil do n = n + 1 end
+  return n < COUNTED and n or #t
+end
+local function setn(t, n)
+  if type(rawget(t, "n")) == "number" then rawset(t, "n", n) else sizes[t] = n end
+end
+local function checked(t, name)
+  if type(t) ~= "table" then raw_error("bad argument #1 to `" .. name .. "' (table expected, got " .. type(t) .. ")", 3) end
+  return getn(t)
+end
+local function entries(v) return v + 0 end
+function table.getn(t) return checked(t, "getn") end
+function table.setn(t, n)
+  checked(t, "setn")
+  setn(t, entries(n))
+end
+function table.insert(t, ...)
+  local n, count = checked(t, "insert") + 1, select("#", ...)
+  local at, value = n, ...
+  if count > 1 then
+    at, value = ...
+    at = entries(at)
+    if at > n then n = at end
+  elseif count == 1 then
+    value = ...
+  end
+  setn(t, n)
+  for k = n - 1, at, -1 do t[k + 1] = t[k] end
+  t[at] = value
+end
+function table.remove(t, at)
+  local n = checked(t, "remove")
+  at = at and entries(at) or n
+  if n <= 0 then return end
+  setn(t, n - 1)
+  local value = t[at]
+  for k = at, n - 1 do t[k] = t[k + 1] end
+  t[n] = nil
+  return value
+end
+function table.concat(t, separator, first, last)
+  local n = checked(t, "concat")
+  if n > 65536 then tick() end
+  if last == nil or last == 0 then last = n end
+  return concat(t, separator, first or 1, last)
+end
+function table.sort(t, f)
+  local n = checked(t, "sort")
+  if n == #t then return sort(t, f) end
+  local list = {}
+  for k = 1, n do list[k] = t[k] end
+  sort(list, f)
+  for k = 1, n do t[k] = list[k] end
+end
+function table.foreach(t, f)
+  checked(t, "foreach")
+  for k, v in next, t do
+    local result = f(k, v)
+    if result ~= nil then return result end
+  end
+end
+function table.foreachi(t, f)
+  for k = 1, checked(t, "foreachi") do
+    local result = f(k, t[k])
+    if result ~= nil then return result end
+  end
+end
+table.maxn = nil
+local raw_unpack, collect = unpack, collectgarbage
+local function unpack(t) return raw_unpack(t, 1, checked(t, "unpack")) end
+local function collectgarbage()
+  tick()
+  collect()
+end
 
 -- chunks get their own environment; the real one keeps what the host needs and is out of reach
 local env = {string = string, table = table, math = math, _VERSION = "Lua 5.0.2"}
 for _, name in ipairs{"assert", "error", "getmetatable", "gcinfo", "ipairs", "next", "pairs", "pcall", "rawequal",
-                      "rawget", "rawset", "select", "setmetatable", "tonumber", "tostring", "type", "unpack",
-                      "xpcall"} do
+                      "rawget", "rawset", "setmetatable", "tonumber", "tostring", "type", "xpcall"} do
   env[name] = _G[name]
 end
+env.unpack, env.collectgarbage = unpack, collectgarbage
 env._G = env
 function host.load(text, name, ...)
   local chunk, reason = raw_loadstring(text, name)
   if not chunk then return nil, reason end
   setfenv(chunk, env)
   local bits = {...}
-  return function() return chunk(unpack(bits)) end
+  return function() return chunk(raw_unpack(bits)) end
 end
 function host.script(t, chunk) return setmetatable(t, {__call = function() return chunk() end}) end
 function host.list(t)

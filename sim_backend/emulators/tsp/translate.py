@@ -1,8 +1,10 @@
-"""Translate TSP, a Lua with its own operators, to plain Lua 5.1, line for line.
+"""Translate TSP, a Lua 5.0 with its own operators, to plain Lua 5.1, line for line.
 
-`!=` becomes `~=`; infix `&`, `|`, `^^`, `<<`, `>>` become calls; `for k, v in t do` iterates a table, as in Lua 5.0.
-Strings and comments stay unchanged, hence a lexer and not a search and replace. Operators that Lua 5.0 lacks (`#`, `%`)
-are refused as by the instrument, so that a script that runs here does not fail at the bench.
+`!=` becomes `~=`; infix `&`, `|`, `^^`, `<<`, `>>` become calls. Of Lua 5.0: `for k, v in t do` iterates a table, long
+texts nest (`[[a [[b]] c]]`), and what a `repeat` declares ends before its `until`.
+Strings and comments stay unchanged, hence a lexer and not a search and replace. What Lua 5.0 lacks (`#`, `%`, `[=[`, the
+expression `...`) is refused as by the instrument, so that a script that runs here does not fail at the bench. Source:
+Lua 5.0 reference manual, 2.1, 2.4.4 and 2.5.8, and the list of changes in that of Lua 5.1, 7.1.
 
 The manuals give the operators (2461 reference manual, TSP section) but no precedence for the bitwise ones: they
 bind here as in later Lua, tighter than comparisons and looser than `..`, in the order `|`, `^^`, `&`, shifts.
@@ -29,9 +31,9 @@ _RESERVED = """and break do else elseif end false for function if in local nil n
 while"""
 _KEYWORDS = frozenset(_RESERVED.split())
 _TOKEN = re.compile(
-    r"""(?P<space>\s+|--(?!\[=*\[)[^\n]*)
-    |(?P<comment>--\[(?P<c>=*)\[)
-    |(?P<long>\[(?P<l>=*)\[)
+    r"""(?P<space>\s+|--(?!\[\[)[^\n]*)
+    |(?P<comment>--\[\[)
+    |(?P<long>\[\[)
     |(?P<string>["'])
     |(?P<number>0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
     |(?P<name>[A-Za-z_]\w*)
@@ -41,8 +43,10 @@ _TOKEN = re.compile(
 _MAX_DEPTH = 150
 _SPECIAL = frozenset("!&|^<>#%")
 """A chunk without these is Lua as it stands."""
-_IN = re.compile(r"\bin\b(?!\s*i?pairs\b)")
-"""The iteration of something else than the usual iterators give."""
+_OLD = re.compile(r"\bin\b(?!\s*i?pairs\b)|\[[\[=]|\.\.\.|\brepeat\b")
+"""What is another in Lua 5.0: the iteration of something else than the usual iterators give, long texts, `...`."""
+_BRACKETS = re.compile(r"\[\[|\]\]")
+_OPEN_LONG = re.compile(r"\[=")
 
 
 class TspSyntaxError(Exception):
@@ -77,13 +81,16 @@ def tokens(source: str) -> Iterator[Token]:
             raise TspSyntaxError(line, f"unexpected symbol near `{source[at]}'")
         kind, end = match.lastgroup or "", match.end()
         if match["comment"] is not None:
-            kind, close = "space", f"]{match['c']}]"
-            end = _after(source, close, end, line, "unfinished long comment")
+            kind, end = "space", _long_end(source, end, line, "comment")
         elif match["long"] is not None:
-            kind, end = "string", _after(source, f"]{match['l']}]", end, line, "unfinished long string")
+            kind, end = "string", _long_end(source, end, line, "string")
         elif match["string"] is not None:
             end = _string_end(source, at, line)
+        elif _OPEN_LONG.match(source, at):
+            raise TspSyntaxError(line, "unexpected symbol near `='")
         text = source[at:end]
+        if match["comment"] is not None or match["long"] is not None:
+            text = _flat(text)
         if kind == "space":
             before += text
         else:
@@ -94,11 +101,26 @@ def tokens(source: str) -> Iterator[Token]:
     yield Token("end", "", before, line)
 
 
-def _after(source: str, close: str, at: int, line: int, reason: str) -> int:
-    position = source.find(close, at)
-    if position < 0:
-        raise TspSyntaxError(line, f"{reason} near `<eof>'")
-    return position + len(close)
+def _long_end(source: str, at: int, line: int, what: str) -> int:
+    """Return the place behind a long text that begins before `at`, and the long texts in it."""
+    depth = 1
+    for bracket in _BRACKETS.finditer(source, at):
+        depth += 1 if bracket[0] == "[[" else -1
+        if not depth:
+            return bracket.end()
+    raise TspSyntaxError(line, f"unfinished long {what} near `<eof>'")
+
+
+def _flat(text: str) -> str:
+    """Return a long text or comment with brackets that Lua 5.1 does not nest."""
+    before, body = text.split("[[", 1)
+    body = body[:-2]
+    if not _BRACKETS.search(body):
+        return text
+    bars = "="
+    while f"]{bars}]" in body or body.endswith(f"]{bars}"):
+        bars += "="
+    return f"{before}[{bars}[{body}]{bars}]"
 
 
 def _string_end(source: str, at: int, line: int) -> int:
@@ -119,13 +141,36 @@ def translate(source: str) -> str:
     >>> translate("x = a + 1 & 6 == 2").removeprefix(PRELUDE)
     'x = __tsp_and( a + 1, 6) == 2'
     """
-    if _SPECIAL.isdisjoint(source) and not _IN.search(source):
+    if _SPECIAL.isdisjoint(source) and not _OLD.search(source):
         return source
-    chunk = list(_iterating(list(tokens(source))))
+    chunk = list(_iterating(list(_scoped(list(tokens(source))))))
     if any(t.kind == "op" and t.text in BITWISE for t in chunk):
         return PRELUDE + _Rewriter(chunk).all()
     text = "".join(t.raw for t in chunk)
     return PRELUDE + text if any(t.text == EACH for t in chunk) else text
+
+
+def _scoped(chunk: list[Token]) -> Iterator[Token]:
+    """Yield the tokens of a chunk with the body of each `repeat` in a block of its own; TspSyntaxError at a `...` that
+    is no parameter."""
+    blocks: list[str] = []
+    heading = 0  # 1 behind `function`, 2 in the brackets of its parameters
+    for token in chunk:
+        word = token.text if token.kind == "name" else ""
+        if token.kind == "op":
+            heading = 2 if heading == 1 and token.text == "(" else 0 if heading == 2 and token.text == ")" else heading
+            if token.text == "..." and heading != 2:
+                raise TspSyntaxError(token.line, "unexpected symbol near `...'")
+        if word in ("end", "until") and blocks:
+            ended = blocks.pop()
+            if word == "until" and ended == "repeat":
+                yield Token("name", "end", " ", token.line)
+        yield token
+        if word in ("function", "do", "if", "repeat"):
+            blocks.append(word)
+            heading = 1 if word == "function" else heading
+            if word == "repeat":
+                yield Token("name", "do", " ", token.line)
 
 
 def _iterating(chunk: list[Token]) -> Iterator[Token]:

@@ -32,7 +32,8 @@ def ask(smu: K2600, text: str) -> str:
         ("x = 'a != b & c' y = \"!=\"", "x = 'a != b & c' y = \"!=\""),
         ("x = 1 -- a & b != c", "x = 1 -- a & b != c"),
         ("--[[ a & b\n != ]] x = 1", "--[[ a & b\n != ]] x = 1"),
-        ("x = [==[ a & ]] != ]==]", "x = [==[ a & ]] != ]==]"),
+        ("x = [[ a & != ]]", "x = [[ a & != ]]"),
+        ("--[=[ a\nx = 1", "--[=[ a\nx = 1"),
         (r"x = 'it\'s & fine'", r"x = 'it\'s & fine'"),
     ],
 )
@@ -67,6 +68,52 @@ def test_bitwise_operators_bind_between_concatenation_and_comparison(expression:
 )
 def test_a_table_is_iterated_as_in_lua_50(script: str, printed: str) -> None:
     assert ask(make(), script) == printed
+
+
+@pytest.mark.parametrize(
+    ("script", "printed"),
+    [
+        ("print([[a [[b]] ]=] c]])", "a [[b]] ]=] c\n"),
+        ("--[[ a\n[[ b ]]\nc ]] print(1)", "1.00000e+00\n"),
+        ("n = 0 repeat local n = 3 until n == 0 print(n)", "0.00000e+00\n"),
+        ("repeat for k = 1, 2 do if k == 2 then break end end break until false print(1)", "1.00000e+00\n"),
+        ("function f(a, ...) return arg.n, arg[2] end print(f(1, 2, 3))", "2.00000e+00\t3.00000e+00\n"),
+        ("f = function(...) return table.getn(arg), unpack(arg) end print(f('x', 'y'))", "2.00000e+00\tx\ty\n"),
+        ("t = {n = 3} print(table.getn(t), unpack(t))", "3.00000e+00\tnil\tnil\tnil\n"),
+        ("t = {n = 1, 5} table.insert(t, 6) table.insert(t, 1, 4) print(t.n, table.concat(t, ' '))", "3.00000e+00\t4 5 6\n"),
+        ("t = {} table.setn(t, 2) t[5] = 1 print(table.getn(t), t.n, table.remove(t), table.getn(t))",
+         "2.00000e+00\tnil\tnil\t1.00000e+00\n"),
+        ("t = {3, 2, 1} table.setn(t, 2) table.sort(t) print(unpack({t[1], t[2], t[3]}))",
+         "2.00000e+00\t3.00000e+00\t1.00000e+00\n"),
+        ("t = {1, 2} print(table.remove(t, 1), table.remove(t), table.remove(t), table.getn(t))",
+         "1.00000e+00\t2.00000e+00\tnil\t0.00000e+00\n"),
+        ("t = {} for k = 1, 300 do t[k] = k end print(table.getn(t), table.concat(t, ',', 299))", "3.00000e+02\t299,300\n"),
+        ("print(table.foreachi({5, 6, 7}, function(k, v) if v == 6 then return k end end))", "2.00000e+00\n"),
+        ("print(table.foreach({a = 1}, function(k, v) return k end), math.mod(7, 3))", "a\t1.00000e+00\n"),
+        ("collectgarbage() print(gcinfo() > 0)", "true\n"),
+    ],
+)  # fmt: skip
+def test_tables_texts_and_loops_are_those_of_lua_50(script: str, printed: str) -> None:
+    smu = make()
+    lines = ["loadandrunscript", *script.split("\n"), "endscript"]
+    assert "".join(ask(smu, line) for line in lines) == printed
+    assert ask(smu, "print(errorqueue.next())").startswith("0.0")
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        ("x = [=[ a ]=]", -285), ("function f(...) return ... end", -285), ("x = ...", -285), ("x = {1} print(#x)", -285),
+        ("--[[ [[ ]]", -285), ("print(('x'):len())", -286), ("print(select('#', 1))", -286),
+        ("string.match('a', 'a')", -286), ("x = math.fmod(3, 2)", -286), ("table.maxn({})", -286),
+        ("table.getn(3)", -286), ("table.setn({}, {})", -286), ("table.insert({}, -1e12, 1)", -286),
+        ("t = {} table.setn(t, 1e12) table.sort(t)", -286), ("t = {} table.setn(t, 1e9) print(unpack(t))", -286),
+    ],
+)  # fmt: skip
+def test_what_lua_50_does_not_have_is_refused_and_what_takes_long_is_ended(script: str, code: int) -> None:
+    smu = make(instructions=100_000)
+    ask(smu, script)
+    assert float(ask(smu, "print(errorqueue.next())").split("\t")[0]) == code
 
 
 def test_a_for_without_its_do_is_a_syntax_error() -> None:
@@ -363,7 +410,7 @@ def test_binary_numbers(data: str, order: str, code: str) -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_scripts_are_collected_named_and_run(end: str) -> None:
     smu = make()
-    text = end.join(["loadscript twice", "local n = 2 -- lines count", "print(n, ...)", "endscript", ""])
+    text = end.join(["loadscript twice", "local n = 2 -- lines count", "print(n)", "endscript", ""])
     assert smu.handle(text.encode()) == b""
     assert ask(smu, "twice()") == "2.00000e+00\n"
     assert ask(smu, "twice.run() script.user.scripts.twice()") == "2.00000e+00\n2.00000e+00\n"
