@@ -56,6 +56,7 @@ delays it is their number."""
 
 UNLISTED: Mapping[str, str] = {
     r"status\..*": "masks of events and of the service request, for which nothing here waits",
+    r"digio\..*": "lines to other apparatus, which are a user's own and change neither a reading nor a time here",
     r"tsplink\.(node|group)": "of the cable; a script that does not reach its node ends before a pulse",
     r"localnode\.(prompts|showerrors)": "an instrument that sends lines unasked is refused when it is connected",
 }

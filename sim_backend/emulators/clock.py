@@ -82,6 +82,8 @@ class EmulatorTiming:
         line_frequency: mains frequency, Hz; an integration of one NPLC takes one period.
         measure_overhead: fixed time of one SMU reading beside its integration, s.
         source_settle: an SMU's source after a level or range change, s.
+        swept_source: one step of a 2600B's source by its trigger model, on a fixed range, s.
+        swept_measure: fixed time of one reading by its trigger model, s.
         output_relay: SMU output switched on or off, s.
         high_z_relay: the same with the HIGH-Z relay involved, s.
         link: one command or question that goes to another node of TSP-Link, s.
@@ -94,6 +96,8 @@ class EmulatorTiming:
     line_frequency: float = 60.0
     measure_overhead: Second = 200e-6
     source_settle: Second = 150e-6
+    swept_source: Second = 33e-6
+    swept_measure: Second = 33e-6
     output_relay: Second = 1e-3
     high_z_relay: Second = 15e-3
     link: Second = 1e-4
@@ -112,6 +116,8 @@ SOURCES: dict[str, str] = {
     "line_frequency": "[M] 2600B localnode.linefreq, detected at power-on; 60 Hz here",
     "measure_overhead": "[?] 2600B reading rates at 0.001 NPLC allow about 200 us beside the integration",
     "source_settle": "[M] 2600B data sheet: source settles within 150 us up to the 40 V range",
+    "swept_source": "[M] 2600B data sheet: 12,000 points a second with a reading at 0.001 NPLC, 20,000 readings alone",
+    "swept_measure": "[M] 2600B data sheet: 20,000 readings a second at 0.001 NPLC",
     "output_relay": "[?] output on or off in NORMAL mode",
     "high_z_relay": "[M] 2400 manual gives about 15 ms for its high-impedance relay; taken for the 2600B",
     "link": "[?] no manual gives the time of a command over TSP-Link",

@@ -3,7 +3,7 @@
 Names, constants and defaults: Series 2600B reference manual (2600BS-901-01), the commands chapter.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -16,17 +16,19 @@ from sim_backend.emulators.k2600_buffer import Buffer
 from sim_backend.emulators.k2600_channel import Channel
 from sim_backend.emulators.k2600_display import FrontPanel, Setups
 from sim_backend.emulators.k2600_engine import SweepEngine
-from sim_backend.emulators.k2600_events import COMMAND_EVENT, KEY_EVENT, Timer
+from sim_backend.emulators.k2600_events import COMMAND_EVENT, KEY_EVENT, Detector, Timer
+from sim_backend.emulators.k2600_factory import FactoryScripts
+from sim_backend.emulators.k2600_lines import DigitalLines
 from sim_backend.emulators.k2600_models import model_named
+from sim_backend.emulators.k2600_pulses import PulseTests
 from sim_backend.emulators.k2600_smu import OFF, ON, VOLTS, Smu
-from sim_backend.emulators.k2600_sweep import PulseTests
 from sim_backend.emulators.k2600_trigger import common_triggers
 from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.registers import Register
 from sim_backend.emulators.tsp.far import FarLua
 from sim_backend.emulators.tsp.instrument import TspInstrument
 from sim_backend.emulators.tsp.status import register_node
-from sim_backend.emulators.tsp.vm import Fatal, Lua
+from sim_backend.emulators.tsp.vm import Lua
 from sim_backend.emulators.world import World
 
 
@@ -53,7 +55,6 @@ class K2600(TspInstrument):
         }
         self.channels: dict[str, Channel] = {}
         self.sweeps = SweepEngine(world, self.channels, lambda r: self.error(r.code, r.message, r.severity))
-        self.pulses = PulseTests()
         for smu in self.smus.values():
             smu.apply()
         super().__init__(name, model, world, **options)
@@ -108,8 +109,29 @@ class K2600(TspInstrument):
              "instrument": instrument},
             {"VOLTAGE_LIMIT": 1, "CURRENT_LIMIT": 2, "READING_OVERFLOW": 128, "INSTRUMENT": 8192},
         )  # fmt: skip
-        registers["operation"] = Register(lambda: 8 if sweeping.condition() else 0, {"sweeping": sweeping})
+        overruns = Register(lambda: 0, {name: Register(lambda: 0, {"trigger_overrun": Register(overrun)})
+                                        for name, overrun in self._overruns().items()})  # fmt: skip
+        registers["operation"] = Register(
+            lambda: 8 if sweeping.condition() else 0, {"sweeping": sweeping, "instrument": overruns}
+        )
         return registers
+
+    def _overruns(self) -> dict[str, Callable[[], int]]:
+        """Return whose events came too fast: a bit for each detector, counted from bit 1."""
+
+        def bits(detectors: Callable[[], Iterable[Detector]]) -> Callable[[], int]:
+            return lambda: sum(1 << k for k, detector in enumerate(detectors(), 1) if detector.overrun)
+
+        events = self.sweeps.events
+        own = {name: bits(lambda n=name: self.channels[n].detectors.values()) for name in self.smus}  # type: ignore[misc]
+        return {
+            **own,
+            "trigger_timer": bits(lambda: (timer.detector for timer in events.timers.values())),
+            "trigger_blender": bits(lambda: (blender.detector for blender in events.blenders.values())),
+            "digio": bits(lambda: (line.detector for line in events.lines.values())),
+            "tsplink": lambda: 0,
+            "lan": lambda: 0,
+        }
 
     def build(self) -> None:
         """Add the channels, triggers, display and factory scripts."""
@@ -125,14 +147,16 @@ class K2600(TspInstrument):
             "MEASURE_DCAMPS": 0, "MEASURE_DCVOLTS": 1, "MEASURE_OHMS": 2, "MEASURE_WATTS": 3
         }  # fmt: skip
         names["trigger"], key = common_triggers(lua, self.sweeps)
+        self.port = DigitalLines(self.sweeps.events, self.sweeps.go_on) if self.spec.digital_lines else None
+        if self.port is not None:
+            names["digio"] = self.port.node(lua, self.sweeps.wait)
         self.panel = FrontPanel(lambda: bool(self.errors))
         names["display"] = self.panel.node(lua, kinds | screens | {"trigger": key})
         names["setup"] = Setups(self.reset, self._settings).node(lua)
         names["waitcomplete"] = lua.function(lambda *_: self.sweeps.complete())
-        for kind in "vi":
-            title = f"ConfigPulse{'V' if kind == 'v' else 'I'}Measure{'I' if kind == 'v' else 'V'}"
-            names[title] = lua.function(lambda smu, *rest, k=kind: self._configure_pulse(k, smu, rest))
-        names["InitiatePulseTest"] = lua.function(lambda tag, *_: self.pulses.initiate(tag))
+        self.pulses = PulseTests(self.sweeps, self.port)
+        for name, function in FactoryScripts(lua, self.pulses).functions().items():
+            names[name] = lua.function(function)
 
     def remote(self, lua: Lua) -> dict[str | int, Any]:
         """Return its objects for the interpreter of another node: what it is, its channels and what they measure.
@@ -154,14 +178,6 @@ class K2600(TspInstrument):
                 self.smus[name].apply()
 
         return put_back
-
-    def _configure_pulse(self, kind: str, smu: Any, rest: tuple[Any, ...]) -> tuple[bool, str]:
-        channel = self.lua.thing_of(smu)
-        if not isinstance(channel, Channel):
-            raise Fatal("bad argument #1 (smu expected)")
-        if len(rest) > 6 and rest[6] is not None:
-            rest = (*rest[:6], channel.buffer(rest[6]), *rest[7:])
-        return self.pulses.configure(channel, kind, rest)
 
     def gives(self, event: int) -> bool:
         """Return whether something in the instrument gives an event."""
@@ -188,6 +204,8 @@ class K2600(TspInstrument):
         for channel in self.channels.values():
             channel.reset()
         self.sweeps.events.reset()
+        if self.port is not None:
+            self.port.reset()
         self.format.reset()
 
     def device_clear(self) -> None:

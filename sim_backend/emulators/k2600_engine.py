@@ -13,6 +13,7 @@ from sim_backend.emulators.k2600_events import (
     BLENDER_EVENTS,
     COMMAND_EVENT,
     KEY_EVENT,
+    LINE_EVENTS,
     SWEEP_EVENTS,
     TIMER_EVENTS,
     Detector,
@@ -43,7 +44,9 @@ class SweepEngine:
         """Return whether something in the instrument gives an event."""
         number_in_channel = event % SWEEP_EVENTS
         own = SWEEP_EVENTS <= event < SWEEP_EVENTS * (1 + len(self._channels)) and number_in_channel < len(EVENTS)
-        others = event - BLENDER_EVENTS in self.events.blenders or event - TIMER_EVENTS in self.events.timers
+        events = self.events
+        others = event - BLENDER_EVENTS in events.blenders or event - TIMER_EVENTS in events.timers
+        others = others or event - LINE_EVENTS in events.lines
         return event in (COMMAND_EVENT, KEY_EVENT) or own or others
 
     def start(self, channel: Channel) -> None:
@@ -86,11 +89,11 @@ class SweepEngine:
         self.events.catch_up()
         end: Second = self._world.now + _patience(timeout)
         while not detector.detected:
-            timer = self.events.next_timer()
-            if timer is None or timer.due is None or timer.due > end:
+            following = self.events.next_due()
+            if following is None or following[1] > end:
                 self._world.advance(max(end - self._world.now, 0.0))
                 break
-            self.events.expire(timer)
+            self.events.expire(following[0])
             self.go_on()
         return detector.take()
 
@@ -102,10 +105,10 @@ class SweepEngine:
                 moved = [self._step(self._channels[name]) for name in list(self._runs)]
                 if any(moved):
                     continue
-                timer = self.events.next_timer(self.events.behind(self._awaited()))
-                if timer is None:
+                following = self.events.next_due(self.events.behind(self._awaited()))
+                if following is None:
                     return
-                self.events.expire(timer)
+                self.events.expire(following[0])
         except Refusal as refusal:
             self._refuse(refusal)
             for channel in self._channels.values():

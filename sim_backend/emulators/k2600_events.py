@@ -1,4 +1,4 @@
-"""Events of a 2600B: its detectors, timers, blenders, TRIG key and `*TRG`, and who hears whom.
+"""Events of a 2600B: its detectors, timers, blenders, lines, TRIG key and `*TRG`, and who hears whom.
 
 Names, ranges and defaults: Series 2600B reference manual, "Triggering" and the commands `trigger.timer`,
 `trigger.blender` and `display.trigger`. An event reaches everything that has it as stimulus at its own time, also when
@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
+from typing import Protocol
 
 from labctl.core.units import Second
 from sim_backend.emulators.tsp.vm import Refusal
@@ -25,6 +26,10 @@ BLENDER_EVENTS = 64
 """Event of blender N, less N."""
 TIMER_EVENTS = 80
 """Event of timer N, less N."""
+LINE_EVENTS = 100
+"""Event of digital line N, less N."""
+MOST_EVENT = 1000
+"""Largest number that is taken for an event."""
 BLENDERS, INPUTS, TIMERS = 6, 4, 8
 MOST_COUNT = 1_048_575
 MOST_DELAY: Second = 100_000.0
@@ -136,6 +141,22 @@ class Timer:
         self.next_delay = (self.next_delay + 1) % len(self.delays)
 
 
+class TriggerLine(Protocol):
+    """A line as the events see it: an event makes it give a pulse, and an edge is an event."""
+
+    stimulus: int
+    due: Second | None
+    detector: Detector
+
+    def trigger(self, at: Second) -> bool:
+        """Give an output trigger; return whether its detector saw an edge."""
+        ...
+
+    def expire(self) -> tuple[Second, bool]:
+        """End the pulse; return when it ended, and whether the detector saw an edge."""
+        ...
+
+
 class Events:
     """The events of one instrument.
 
@@ -147,6 +168,7 @@ class Events:
         self._world, self._listen = world, listen
         self.blenders = {k: Blender() for k in range(1, BLENDERS + 1)}
         self.timers = {k: Timer() for k in range(1, TIMERS + 1)}
+        self.lines: dict[int, TriggerLine] = {}
         self.key, self.command = Detector(), Detector()
 
     def reset(self) -> None:
@@ -158,6 +180,15 @@ class Events:
         self.key.clear()
         self.command.clear()
 
+    @property
+    def now(self) -> Second:
+        """Seconds on the clock."""
+        return self._world.now
+
+    def saw(self, line: int) -> None:
+        """Give the event of a line whose detector saw an edge now."""
+        self.emit(LINE_EVENTS + line)
+
     def emit(self, event: int, at: Second | None = None) -> None:
         """Give an event, and those that follow from it at once; at present unless `at` says when."""
         at = self._world.now if at is None else at
@@ -167,14 +198,18 @@ class Events:
             self._latch(event)
             self._listen(event)
             for k, blender in self.blenders.items():
-                if blender.hears(event) and k not in gave:
-                    gave.add(k)
+                if blender.hears(event) and BLENDER_EVENTS + k not in gave:
+                    gave.add(BLENDER_EVENTS + k)
                     events.append(BLENDER_EVENTS + k)
             for k, timer in self.timers.items():
                 if event == timer.stimulus and timer.due is None:
                     timer.start(at)
                     if timer.passthrough:
                         events.append(TIMER_EVENTS + k)
+            for k, line in self.lines.items():
+                if event == line.stimulus and LINE_EVENTS + k not in gave and line.trigger(at):
+                    gave.add(LINE_EVENTS + k)
+                    events.append(LINE_EVENTS + k)
 
     def _latch(self, event: int) -> None:
         if event == KEY_EVENT:
@@ -185,42 +220,51 @@ class Events:
             self.blenders[event - BLENDER_EVENTS].detector.detect()
         elif event - TIMER_EVENTS in self.timers:
             self.timers[event - TIMER_EVENTS].detector.detect()
+        elif event - LINE_EVENTS in self.lines:
+            self.lines[event - LINE_EVENTS].detector.detect()
 
     def behind(self, events: set[int]) -> set[int]:
         """Return some events and all those that they can follow from."""
-        found, pending = set(), list(events)
+        known, pending = set(), list(events)
         while pending:
             event = pending.pop()
-            if event and event not in found:
-                found.add(event)
+            if event and event not in known:
+                known.add(event)
                 if event - BLENDER_EVENTS in self.blenders:
                     pending += self.blenders[event - BLENDER_EVENTS].stimuli
                 if event - TIMER_EVENTS in self.timers:
                     pending.append(self.timers[event - TIMER_EVENTS].stimulus)
-        return found
+                if event - LINE_EVENTS in self.lines:
+                    pending.append(self.lines[event - LINE_EVENTS].stimulus)
+        return known
 
-    def next_timer(self, among: set[int] | None = None) -> Timer | None:
-        """Return the running timer that expires first, of those whose events are `among` some; None without one."""
-        running = [
-            timer
-            for k, timer in self.timers.items()
-            if timer.due is not None and (among is None or TIMER_EVENTS + k in among)
-        ]
-        return min(running, key=lambda timer: timer.due or 0.0, default=None)
+    def next_due(self, among: set[int] | None = None) -> tuple[int, Second] | None:
+        """Return which timer or pulse of a line ends first, by its event, and when; None if none runs.
 
-    def expire(self, timer: Timer) -> None:
-        """Let time pass until a timer expires, and give its event."""
-        number = next(k for k, other in self.timers.items() if other is timer)
-        self._world.advance(max((timer.due or 0.0) - self._world.now, 0.0))
-        self.emit(TIMER_EVENTS + number, timer.expire())
+        Args:
+            among: events, of which it is one.
+        """
+        running = [(TIMER_EVENTS + k, timer.due) for k, timer in self.timers.items() if timer.due is not None]
+        running += [(LINE_EVENTS + k, line.due) for k, line in self.lines.items() if line.due is not None]
+        wanted = [(event, due) for event, due in running if among is None or event in among]
+        return min(wanted, key=lambda entry: entry[1], default=None)
+
+    def expire(self, event: int) -> None:
+        """Let time pass until a timer or a pulse ends, and give its event."""
+        timer = self.timers.get(event - TIMER_EVENTS)
+        due = self.lines[event - LINE_EVENTS].due if timer is None else timer.due
+        self._world.advance(max((due or 0.0) - self._world.now, 0.0))
+        at, seen = self.lines[event - LINE_EVENTS].expire() if timer is None else (timer.expire(), True)
+        if seen:
+            self.emit(event, at)
 
     def catch_up(self) -> None:
-        """Give the events of timers that expired while the instrument did something else."""
+        """Give the events of timers and pulses that ended while the instrument did something else."""
         for _ in range(_MISSED):
-            timer = self.next_timer()
-            if timer is None or timer.due is None or timer.due >= self._world.now:
+            following = self.next_due()
+            if following is None or following[1] >= self._world.now:
                 return
-            self.expire(timer)
+            self.expire(following[0])
         for timer in self.timers.values():  # too many to tell one by one
             if timer.due is not None and timer.left == inf:
                 timer.due = max(timer.due, self._world.now)

@@ -35,6 +35,11 @@ class EmulatedModel:
     contact_check: bool
     output_enable_fixed: bool
 
+    @property
+    def digital_lines(self) -> bool:
+        """Whether it has digital lines; the manual names the models without, which have no contact check either."""
+        return self.contact_check
+
     @cached_property
     def v_full(self) -> tuple[Volt, ...]:
         """Full scales of the voltage ranges."""

@@ -182,8 +182,12 @@ class Smu:
         if relevant and abs(volts) > 1.01 * edge and abs(amps) > 1.01 * most:
             raise Refusal(5007, "Operation would exceed safe operating area of the instrument")
 
-    def write(self, name: str, value: float) -> None:
-        """Set a level, limit or range after its check, and let the output follow."""
+    def write(self, name: str, value: float, *, swept: bool = False) -> None:
+        """Set a level, limit or range after its check, and let the output follow.
+
+        Args:
+            swept: by the trigger model, which waits for no settling on a fixed range.
+        """
         self.check(name, value)
         s, m = self.set, self.model
         if name in ("rangev", "measure_rangev"):
@@ -202,7 +206,9 @@ class Smu:
         if name not in _OF_MEASURING:
             self.apply()
         if s.output == ON and name in ("levelv", "leveli", "rangev", "rangei"):
-            self.world.advance(self.world.timing.source_settle + max(s.source_delay, 0.0))
+            timing, fixed = self.world.timing, not (s.autorangev if name == "levelv" else s.autorangei)
+            settle = timing.swept_source if swept and fixed else timing.source_settle
+            self.world.advance(settle + max(s.source_delay, 0.0))
 
     def switch(self, state: int) -> None:
         """Set the output: off, on, or off with the relay open; 802 if the enable line forbids it."""
@@ -258,17 +264,23 @@ class Smu:
         """The source is at its limit now."""
         return self.set.output == ON and self.world.observe(self.wire).limited
 
-    def convert(self, *, volts_too: bool = True, at_once: bool = False) -> SmuReading:
+    def zero(self) -> None:
+        """Take the two integrations of an automatic zero where one is due."""
+        if self.set.autozero == AUTOZERO_AUTO and self._zeroed != self.set.nplc:
+            self.world.advance(2 * self.aperture)
+            self._zeroed = self.set.nplc
+
+    def convert(self, *, volts_too: bool = True, overhead: Second | None = None) -> SmuReading:
         """Integrate once; V and A together take one aperture, as the two converters of a 2600B do.
 
-        Without `volts_too`, noise and resolution of the volts are left out; `at_once` it begins without overhead.
+        Args:
+            volts_too: with noise and resolution of the volts.
+            overhead: time before the integration; that of a reading by a command if not given.
         """
         s, timing = self.set, self.world.timing
         passes = max(1, s.filter_count) if s.filter_enable else 1
-        if s.autozero == AUTOZERO_AUTO and self._zeroed != s.nplc:
-            self.world.advance(2 * self.aperture)
-            self._zeroed = s.nplc
-        self.world.advance((0.0 if at_once else timing.measure_overhead) + self._auto_delay())
+        self.zero()
+        self.world.advance((timing.measure_overhead if overhead is None else overhead) + self._auto_delay())
         began = self.world.now
         point = self.world.observe(self.wire, passes * self.aperture)
         moved = self._autorange(point)

@@ -14,8 +14,8 @@ import numpy as np
 
 from sim_backend.emulators.k2600_buffer import Buffer
 from sim_backend.emulators.k2600_events import Detector
-from sim_backend.emulators.k2600_smu import ON, VOLTS, Smu, SmuReading
-from sim_backend.emulators.tsp.vm import Refusal, number
+from sim_backend.emulators.k2600_smu import VOLTS, Smu, SmuReading
+from sim_backend.emulators.tsp.vm import Refusal
 
 DETECTORS = ("arm", "source", "measure", "endpulse")
 """Event detectors of a channel."""
@@ -80,6 +80,7 @@ class SweptChannel(Protocol):
 
     name: str
     instrument: Any
+    node: Any
     smu: Smu
     sweep: Sweep
     detectors: dict[str, Detector]
@@ -151,81 +152,18 @@ def _source(channel: SweptChannel, level: float) -> None:
         smu.write("limiti", sweep.limiti)
     if sweep.limitv is not None and sweep.quantity != VOLTS:
         smu.write("limitv", sweep.limitv)
-    smu.write("levelv" if sweep.quantity == VOLTS else "leveli", level)
+    smu.write("levelv" if sweep.quantity == VOLTS else "leveli", level, swept=True)
 
 
 def _restore(channel: SweptChannel, bias: tuple[float, float]) -> None:
     if channel.sweep.quantity == VOLTS:
-        channel.smu.write("levelv", bias[0])
+        channel.smu.write("levelv", bias[0], swept=True)
     else:
-        channel.smu.write("leveli", bias[1])
+        channel.smu.write("leveli", bias[1], swept=True)
 
 
 def _measure(channel: SweptChannel) -> None:
-    reading: SmuReading = channel.smu.convert(at_once=bool(channel.sweep.measure_stimulus))
+    overhead = 0.0 if channel.sweep.measure_stimulus else channel.smu.world.timing.swept_measure
+    reading: SmuReading = channel.smu.convert(overhead=overhead)
     for quantity, buffer in channel.sweep.buffers:
         channel.store(buffer, quantity, reading)
-
-
-class PulseTests:
-    """The factory script KIPulse: configured pulse trains, started by tag.
-
-    A measured pulse keeps the level for `ton` and integrates at its end; `toff` at the bias follows.
-    """
-
-    def __init__(self) -> None:
-        self._tests: dict[int, tuple[SweptChannel, str, list[float], float, float, float, int, Any]] = {}
-
-    def configure(self, channel: SweptChannel, quantity: str, arguments: tuple[Any, ...]) -> tuple[bool, str]:
-        """Take (bias, level, limit, ton, toff, points, buffer, tag); return whether it is accepted, and why not."""
-        if len(arguments) < 8:
-            return False, "Expected at least 9 parameters"
-        bias, level, limit, ton, toff, points = (number(a) for a in arguments[:6])
-        buffer, tag = arguments[6], int(number(arguments[7]))
-        smu = channel.smu
-        aperture = smu.aperture + smu.world.timing.measure_overhead
-        for bad, reason in (
-            (smu.set.output != ON, "Output must be on"),
-            (smu.set.autorangev or smu.set.autorangei, "Source autorange must be off"),
-            (smu.set.measure_autorangev or smu.set.measure_autorangei, "Measure autorange must be off"),
-            (not (ton > 0 and toff > 0 and 1 <= points <= MOST_POINTS), "Pulse times and points must be positive"),
-            (ton < aperture, "Pulse on-time is too short for the measurement"),
-        ):
-            if bad:
-                return False, reason
-        name, limit_name = ("levelv", "limiti") if quantity == "v" else ("leveli", "limitv")
-        try:
-            for value in (bias, level):
-                smu.check(name, value)
-            smu.check(limit_name, limit)
-        except Refusal as refusal:
-            return False, refusal.message
-        self._tests[tag] = (channel, quantity, [bias, level], limit, ton, toff, int(points), buffer)
-        return True, ""
-
-    def initiate(self, tag: Any) -> tuple[bool, str]:
-        """Run the train of a tag."""
-        test = self._tests.get(int(number(tag)))
-        if test is None:
-            return False, "No pulse test with this tag"
-        channel, quantity, (bias, level), limit, ton, toff, points, buffer = test
-        smu, world = channel.smu, channel.smu.world
-        name, limit_name = ("levelv", "limiti") if quantity == "v" else ("leveli", "limitv")
-        if smu.set.output != ON:
-            return False, "Output must be on"
-        settle = world.timing.source_settle
-        old_limit = getattr(smu.set, limit_name)
-        if buffer is not None:
-            buffer.begin()
-        smu.write(name, bias)
-        for _ in range(points):
-            smu.write(limit_name, limit)
-            smu.write(name, level)
-            world.advance(max(ton - settle - smu.aperture - world.timing.measure_overhead, 0.0))
-            reading = smu.convert()
-            smu.write(name, bias)
-            smu.write(limit_name, old_limit)
-            world.advance(max(toff - settle, 0.0))
-            if buffer is not None:
-                channel.store(buffer, "i" if quantity == "v" else "v", reading)
-        return True, ""

@@ -12,6 +12,7 @@ from sim_backend.emulators.k2600_events import (
     INPUTS,
     KEY_EVENT,
     MOST_COUNT,
+    MOST_EVENT,
     SWEEP_EVENTS,
     TIMER_EVENTS,
     Blender,
@@ -21,9 +22,6 @@ from sim_backend.emulators.k2600_events import (
 )
 from sim_backend.emulators.k2600_sweep import DETECTORS, EVENTS, SweptChannel
 from sim_backend.emulators.tsp.vm import Lua, Refusal, number, truth, whole
-
-MOST_EVENT = 1000
-"""Largest number that is taken for an event."""
 
 
 class Triggers(Protocol):

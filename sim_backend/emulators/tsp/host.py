@@ -129,8 +129,8 @@ local function setn(t, n)
   if type(rawget(t, "n")) == "number" then rawset(t, "n", n) else sizes[t] = n end
 end
 local function checked(t, name)
-  if type(t) ~= "table" then raw_error("bad argument #1 to `" .. name .. "' (table expected, got " .. type(t) .. ")", 3) end
-  return getn(t)
+  if type(t) == "table" then return getn(t) end
+  raw_error("bad argument #1 to `" .. name .. "' (table expected, got " .. type(t) .. ")", 3)
 end
 local function entries(v) return v + 0 end
 function table.getn(t) return checked(t, "getn") end

@@ -20,6 +20,7 @@ from sim_backend.emulators.scpi.parameters import Number
 from sim_backend.emulators.tsp.bits import OPERATORS, bit_library
 from sim_backend.emulators.tsp.formats import Format
 from sim_backend.emulators.tsp.link import LinkPort
+from sim_backend.emulators.tsp.no_drive import drive_objects
 from sim_backend.emulators.tsp.status import register_node
 from sim_backend.emulators.tsp.translate import TspSyntaxError
 from sim_backend.emulators.tsp.vm import Fatal, Lua, LuaError, Refusal, number
@@ -364,7 +365,7 @@ class TspInstrument(Instrument):
         names["format"] = self.format.node(lua)
         names["bit"] = lua.table({k: lua.function(f) for k, f in bit_library().items()})
         names["script"] = self._scripts
-        for name, table in self.link.objects(lua).items():
+        for name, table in (self.link.objects(lua) | drive_objects(lua)).items():
             names[name] = table
         names["errorqueue"] = lua.node(
             "errorqueue",
@@ -385,6 +386,7 @@ class TspInstrument(Instrument):
                 "linefreq": lambda: self.world.timing.line_frequency,
                 "prompts": lambda: self.prompts,
                 "showerrors": lambda: self.showerrors,
+                "status": lambda: names["status"],
             },
             set={
                 "prompts": lambda v: setattr(self, "prompts", int(number(v) != 0)),

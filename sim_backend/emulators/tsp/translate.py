@@ -2,9 +2,9 @@
 
 `!=` becomes `~=`; infix `&`, `|`, `^^`, `<<`, `>>` become calls. Of Lua 5.0: `for k, v in t do` iterates a table, long
 texts nest (`[[a [[b]] c]]`), and what a `repeat` declares ends before its `until`.
-Strings and comments stay unchanged, hence a lexer and not a search and replace. What Lua 5.0 lacks (`#`, `%`, `[=[`, the
-expression `...`) is refused as by the instrument, so that a script that runs here does not fail at the bench. Source:
-Lua 5.0 reference manual, 2.1, 2.4.4 and 2.5.8, and the list of changes in that of Lua 5.1, 7.1.
+Strings and comments stay unchanged, hence a lexer and not a search and replace. What Lua 5.0 lacks (`#`, `%`, `[=[`,
+the expression `...`) is refused as by the instrument, so that a script that runs here does not fail at the bench.
+Source: Lua 5.0 reference manual, 2.1, 2.4.4 and 2.5.8, and the list of changes in that of Lua 5.1, 7.1.
 
 The manuals give the operators (2461 reference manual, TSP section) but no precedence for the bitwise ones: they
 bind here as in later Lua, tighter than comparisons and looser than `..`, in the order `|`, `^^`, `&`, shifts.
