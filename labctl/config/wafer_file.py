@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,10 @@ class WaferFile(Wafer):
     map_file: FilePath | None = Field(
         default=None,
         description="instead of a drawing: a map as CSV (columns x and y, or a grid) or as SEMI G85 or E142 XML",
+    )
+    notch: Literal[0, 90, 180, 270] | None = Field(
+        default=None,
+        description="the notch on the chuck, degrees clockwise from the bottom, where no map file has it",
     )
     map_reading: MapReading = Field(default=MapReading(), description="what the map file leaves open")
     fiducials: tuple[Fiducial, ...] = Field(
@@ -95,6 +99,10 @@ def lay_out(entry: WaferEntry, loaded: Loaded[WaferFile]) -> Layout:
         own = {f: getattr(file, f) for f in Wafer.model_fields if f not in ("map", "dies")}
         wafer = Wafer(**own, dies={p.name: (p.x, p.y) for p in wafer_map.places})
         conflicts = tuple(_conflicts(file, wafer_map))
+    if file.notch is not None and wafer_map.notch not in (None, file.notch):
+        text = f"found {file.notch}, and the map has its notch at {wafer_map.notch} degrees; expected the same, or none"
+        raise loaded.error(text, "notch")
+    wafer_map = replace(wafer_map, notch=wafer_map.notch if file.notch is None else file.notch)
     wafer_map = wafer_map.without(
         [name.removeprefix(f"{file.name}-") for name in entry.exclude],
         None if entry.include_bins is None else [str(b) for b in entry.include_bins],

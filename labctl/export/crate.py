@@ -25,7 +25,7 @@ from labctl.export.crate_check import problems
 from labctl.export.crate_data import die_lines, inputs_of, write_die
 from labctl.export.crate_metadata import NAME, CrateFile, Facts, description_of, licence_address, metadata
 from labctl.export.dictionary import Word, figure_words, words_of
-from labctl.export.figure_scripts import draw, scripts_of
+from labctl.export.figure_scripts import draw, scripts_of, wafer_picture
 from labctl.export.private import Private
 from labctl.storage.identity import Identity
 from labctl.storage.manifest import run_meta
@@ -122,8 +122,12 @@ def _fill(
         titles[f"inputs/{name}"] = f"input of the run, verbatim: {name}"
     declared = Figures.of_run(state.meta)
     names = declared.in_order(name for die in sealed.values() if die.last for name in die.last.figures)
-    drawn = {}
-    for script in scripts_of(pictures_of_run(meta), [declared[n] for n in names if declared[n].on_map], tables):
+    drawn, identity = {}, Identity.of(state)
+    on_map = [declared[n] for n in names if declared[n].on_map]
+    for script in scripts_of(pictures_of_run(meta), on_map, tables, identity.notch):
+        if script.beside:
+            (folder / "figures" / script.beside).write_text(wafer_picture(), encoding="utf-8", newline="\n")
+            titles[f"figures/{script.beside}"] = "how a map of dies is drawn; scripts import it"
         path = f"figures/{script.stem}.py"
         (folder / path).write_text(script.text, encoding="utf-8", newline="\n")
         titles[path] = f"script: {script.title}"
@@ -132,7 +136,7 @@ def _fill(
     words = [*words_of(list(tables.values())), *figure_words(declared, names, "dies.csv")]
     _csv(folder / "dictionary.csv", [Word._fields, *words])
     wafers = {str(d["name"]): str(d.get("wafer", "")) for d in meta["dies"]}
-    identity, operator = Identity.of(state), _operator(kept, meta)
+    operator = _operator(kept, meta)
     private.refuse([operator, identity.wafer, identity.lot], f"{run / 'run.json'}: operator, wafer or lot")
     facts = Facts(
         title=about.title or str(meta.get("title") or meta.get("name", "")),

@@ -6,6 +6,7 @@ in a bundle are made by carrying out its scripts, so a script that cannot draw i
 
 import re
 import runpy
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 from labctl.core.errors import StorageError
 from labctl.core.figure import Figure
 from labctl.core.picture import CellMap, Declared
+from labctl.wafer_maps.palette import scale
 
 
 class Script(NamedTuple):
@@ -25,27 +27,44 @@ class Script(NamedTuple):
         stem: of its name in the folder ``figures``; its pictures begin with it.
         title: what it draws.
         text: the program.
+        beside: a file that has to be beside it.
     """
 
     stem: str
     title: str
     text: str
+    beside: str = ""
 
 
-def scripts_of(pictures: Sequence[Declared], figures: Sequence[Figure], tables: Collection[str]) -> Iterator[Script]:
+WAFER_PICTURE = "wafer_picture.py"
+"""The file beside scripts that draw maps of dies: how all maps of dies are drawn, in pages and on screens too."""
+
+
+def wafer_picture() -> str:
+    """Return the text of `WAFER_PICTURE`."""
+    return (resources.files("labctl.wafer_maps") / "picture.py").read_text(encoding="utf-8")
+
+
+def scripts_of(
+    pictures: Sequence[Declared], figures: Sequence[Figure], tables: Collection[str], notch: int | None = None
+) -> Iterator[Script]:
     """Yield the scripts of a run; each has a stem of its own, a second picture of a column one with a number.
 
     Args:
         pictures: that the run declares.
         figures: figures of merit that its dies have and that have a map.
         tables: that its dies have.
+        notch: of its wafer, degrees clockwise from the bottom, None if unknown.
     """
     taken: set[str] = set()
     for kind, wanted, values in _wanted(pictures, figures, tables):
         first = re.sub(r"[^A-Za-z0-9_-]", "_", wanted)
         stem = next(s for n in count(1) if (s := first if n == 1 else f"{first}_{n}").lower() not in taken)
         taken.add(stem.lower())
-        yield _filled(kind, stem, **values)
+        if kind == "figure_map":
+            yield _filled(kind, stem, **values, notch=notch)._replace(beside=WAFER_PICTURE)
+        else:
+            yield _filled(kind, stem, **values)
 
 
 def _wanted(
@@ -65,8 +84,9 @@ def _wanted(
         yield "accuracy", "accuracy", {"title": "accuracy of every solution on the test samples"}
     for figure in figures:
         titled = f"{figure.key} [{figure.unit}]" if figure.unit else figure.key
-        values = {"title": figure.title, "column": titled, "unit": figure.shown_unit}
-        yield "figure_map", f"dies_{figure.key}", {**values, "factor": figure.factor, "digits": figure.digits}
+        values: dict[str, Any] = {"title": figure.title, "column": titled, "unit": figure.shown_unit}
+        values |= {"factor": figure.factor, "digits": figure.digits, "colours": scale(figure.better)}
+        yield "figure_map", f"dies_{figure.key}", values
 
 
 def _filled(kind: str, stem: str, *, title: str, **values: object) -> Script:
@@ -97,8 +117,12 @@ def draw(script: Path) -> list[Path]:
         StorageError: it failed; the message has why.
     """
     before = {path: path.stat().st_mtime_ns for path in script.parent.glob("*.png")}
+    paths, bytecode = list(sys.path), sys.dont_write_bytecode
     try:
         runpy.run_path(str(script), run_name="__main__")
     except Exception as error:
         raise StorageError(f"{script} cannot draw: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path[:], sys.dont_write_bytecode = paths, bytecode
+        sys.modules.pop(WAFER_PICTURE.removesuffix(".py"), None)
     return [path for path in sorted(script.parent.glob("*.png")) if before.get(path) != path.stat().st_mtime_ns]

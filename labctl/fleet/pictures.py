@@ -12,6 +12,9 @@ from labctl.core.errors import BenchError
 from labctl.core.figure import Figure
 from labctl.fleet.shown import new_file
 from labctl.fleet.store import Fleet
+from labctl.terminal.progress import counted
+from labctl.wafer_maps.palette import scale
+from labctl.wafer_maps.picture import Layout, drawn, figure_panel, orientation
 
 _INK = "#1c1c1a"
 
@@ -23,6 +26,8 @@ class Places:
     Args:
         x, y: (n_x,) and (n_y,) columns and rows of the prober's map, y from the top.
         mean: (n_y, n_x) over the rows of the fleet, NaN where there are none; `count` of how many.
+        wafers: names of the wafers of these rows.
+        notch: degrees clockwise from the bottom, None if it is unknown, or differs among these wafers.
     """
 
     figure: Figure
@@ -30,6 +35,8 @@ class Places:
     y: npt.NDArray[np.int64]
     mean: npt.NDArray[np.float64]
     count: npt.NDArray[np.int64]
+    wafers: tuple[str, ...] = ()
+    notch: int | None = None
 
 
 def _values(fleet: Fleet, name: str) -> tuple[Figure, npt.NDArray[np.float64]]:
@@ -71,7 +78,12 @@ def places(fleet: Fleet, name: str) -> Places:
     np.add.at(total, index, values[keep])
     np.add.at(count, index, 1)
     with np.errstate(invalid="ignore"):
-        return Places(figure, x, y, total / count, count)
+        mean = total / count
+    notches, wafers = (
+        {value for value, kept in zip(fleet.table[name].to_pylist(), keep, strict=True) if kept}
+        for name in ("notch", "wafer")
+    )
+    return Places(figure, x, y, mean, count, tuple(sorted(wafers)), notches.pop() if len(notches) == 1 else None)
 
 
 def map_text(shown: Places) -> str:
@@ -85,34 +97,19 @@ def map_text(shown: Places) -> str:
     return "\n".join([f"{shown.figure.title}{unit}: mean by place of {shown.count.sum():,} rows", *lines])
 
 
-def _axes(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure as Canvas
-
-    canvas = Canvas(figsize=(width, height), layout="constrained")
-    axes = canvas.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return canvas, axes
-
-
 def draw_map(shown: Places, path: Path) -> None:
     """Draw the map into a new PNG file."""
-    canvas, axes = _axes(2.4 + 0.6 * len(shown.x), 1.2 + 0.6 * len(shown.y))
-    edges = shown.x[0] - 0.5, shown.x[-1] + 0.5, shown.y[-1] + 0.5, shown.y[0] - 0.5
-    image = axes.imshow(shown.mean, cmap="viridis", extent=edges, aspect="equal")
-    low, high = np.nanmin(shown.mean), np.nanmax(shown.mean)
-    for y, row in zip(shown.y, shown.mean, strict=True):
-        for x, value in zip(shown.x, row, strict=True):
-            if np.isfinite(value):
-                dark = high > low and (value - low) / (high - low) < 0.55
-                text = shown.figure.text_number(value / shown.figure.factor)
-                axes.text(x, y, text, ha="center", va="center", fontsize=7, color="white" if dark else _INK)
-    axes.set_xticks(shown.x)
-    axes.set_yticks(shown.y)
-    axes.set_xlabel("x")
-    axes.set_ylabel("y")
-    axes.set_title(f"{shown.figure.title}, mean of {shown.count.sum():,} rows by place", fontsize=10, loc="left")
-    canvas.colorbar(image, label=shown.figure.shown_unit or shown.figure.title)
-    canvas.savefig(new_file(path), dpi=150)
+    figure = shown.figure
+    rows, cols = np.nonzero(np.isfinite(shown.mean))
+    layout = Layout(
+        [(int(shown.x[col]), int(shown.y[row])) for row, col in zip(rows, cols, strict=True)], (), shown.notch
+    )
+    values = (shown.mean[rows, cols] / figure.factor).tolist()
+    panel = figure_panel("", layout, values, figure.text_number, scale(figure.better), figure.shown_unit)
+    unit = f", {figure.shown_unit}" if figure.shown_unit else ""
+    of = f"wafer {shown.wafers[0]}" if len(shown.wafers) == 1 else f"{len(shown.wafers)} wafers"
+    note = f"Mean of {counted(int(shown.count.sum()), 'row')} by place, {of}; {orientation(shown.notch)}."
+    drawn([panel], f"{figure.title}{unit}", note).savefig(new_file(path), dpi=150)
 
 
 def draw_trend(fleet: Fleet, name: str, path: Path) -> int:
@@ -123,6 +120,8 @@ def draw_trend(fleet: Fleet, name: str, path: Path) -> int:
     Raises:
         BenchError: there is no such figure, no row has it, or the file exists.
     """
+    from matplotlib.figure import Figure as Canvas
+
     figure, values = _values(fleet, name)
     keep = np.isfinite(values)
     if not keep.any():
@@ -130,7 +129,9 @@ def draw_trend(fleet: Fleet, name: str, path: Path) -> int:
     finished = np.asarray(fleet.table["finished"].to_numpy())
     golden = np.asarray(fleet.table["golden"].to_numpy(zero_copy_only=False), bool)
     runs = np.asarray(fleet.table["run_id"].to_pylist())
-    canvas, axes = _axes(8.0, 3.6)
+    canvas = Canvas(figsize=(8.0, 3.6), layout="constrained")
+    axes = canvas.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
     for rows, colour, label in ((keep & ~golden, "#30799f", "dies"), (keep & golden, "#d55e00", "golden die")):
         if rows.any():
             axes.plot(finished[rows], values[rows], ".", color=colour, markersize=3, alpha=0.6, label=label)

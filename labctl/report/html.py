@@ -68,6 +68,7 @@ def page(facts: Facts, folder: Path, drawings: Drawings | None = None) -> str:
         more=max(0, len(needs) - _LOOK),
         maps=list(drawn.values()),
         marked=page_parts.marks_in_words(facts.dies),
+        lies=page_parts.wafer_in_words(facts),
         columns=page_parts.columns(facts),
         rows=page_parts.rows(facts, colours),
         network_columns=page_parts.NETWORK_COLUMNS,

@@ -14,11 +14,11 @@ from rich.text import Text
 from labctl.config.bins import MEASURED
 from labctl.core.events import Level
 from labctl.core.exit_codes import ExitCode
-from labctl.report import palette
 from labctl.report.bench_state import LIVE
 from labctl.report.live_state import Now
 from labctl.report.run_folder import SOMEBODY
 from labctl.terminal.progress import duration
+from labctl.wafer_maps import palette
 
 _BUSY = ("moving", "contact check", "retouch", "running", "sealing", "interrupted", "error", "broken off")
 _LEVELS: Mapping[str, tuple[str, str]] = {Level.ALARM: ("▲", "bold red"), Level.WARNING: ("△", "yellow")}

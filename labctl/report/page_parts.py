@@ -27,6 +27,7 @@ from labctl.report.wafer_maps_svg import Map, maps
 from labctl.storage.results import DieData
 from labctl.storage.run_log import folder_of
 from labctl.terminal.progress import counted, duration
+from labctl.wafer_maps.picture import orientation
 
 Chart = tuple[str, str, Markup]
 """Title, note and drawing."""
@@ -100,6 +101,17 @@ def marks_in_words(dies: Sequence[DieFacts]) -> str:
     notes = ["a white corner marks a die in doubt"] if any(d.suspect for d in dies) else []
     notes += ["each dot a further try"] if any(len(d.tries) > 1 for d in dies) else []
     return f"{'; '.join(notes).capitalize()}." if notes else ""
+
+
+def wafer_in_words(facts: Facts) -> str:
+    """Return which wafer the maps are of, and how it lies, "" of dies that no map places."""
+    wafer = facts.wafer
+    if wafer is None or not wafer.places:
+        return ""
+    lot = f", lot {wafer.lot}" if wafer.lot else ""
+    untouched = len(set(wafer.places) - {die.at for die in facts.dies})
+    outlined = f"; {counted(untouched, 'die')} of the wafer, outlined, not of this run" if untouched else ""
+    return f"Wafer {wafer.wafer}{lot}: {orientation(wafer.notch)}{outlined}."
 
 
 def _shown(facts: Facts) -> list[Figure]:
@@ -236,12 +248,12 @@ def spreads(facts: Facts) -> Iterator[Chart]:
 
 def drawn_maps(facts: Facts) -> dict[str, Map]:
     """Return the maps of a run by key: that of bins, then those of figures."""
-    return {m.key: m for m in maps(facts.dies, facts.bins, [f for f in facts.figures if f.on_map])}
+    return {m.key: m for m in maps(facts.dies, facts.bins, [f for f in facts.figures if f.on_map], facts.wafer)}
 
 
 def bin_map(facts: Facts) -> Map:
     """Return the map of bins alone."""
-    return maps(facts.dies, facts.bins, ())[0]
+    return maps(facts.dies, facts.bins, (), facts.wafer)[0]
 
 
 def colours_of(drawn: Mapping[str, Map]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from labctl.report.formulas import formulas_of
 from labctl.report.rehearsal import rehearsal, rehearsal_text
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.storage.event_rows import RunRow
+from labctl.storage.identity import Identity
 from labctl.storage.results import DieData
 from labctl.storage.run_log import DieState, RunState, Try, folder_of
 from labctl.storage.vouching import sealed_json
@@ -116,6 +117,7 @@ class Facts:
         figures: declarations of the figures that a die of the run has, in order.
         pictures: those that the run declares, for the page.
         accuracies: the different terms under which accuracies of dies were reached, in words.
+        wafer: which it was on, for the page.
         faults: injected to rehearse a night, as plain data, None of a run without; `rehearsal` says so in words.
     """
 
@@ -148,6 +150,7 @@ class Facts:
     accuracies: tuple[str, ...] = ()
     faults: Mapping[str, Any] | None = None
     rehearsal: str = ""
+    wafer: Identity | None = None
     made: float = field(default_factory=time.time)
 
     @property
@@ -246,6 +249,7 @@ def facts_of(
         accuracies=tuple(dict.fromkeys(text for d in subjects for text in d.measured.terms)),
         faults=rehearsal(state),
         rehearsal=rehearsal_text(state),
+        wafer=Identity.of(state),
         figures=tuple(declared[name] for name in declared.in_order(n for d in dies for n in d.figures)),
     )
 
@@ -317,8 +321,10 @@ def as_json(facts: Facts) -> str:
     """Return the facts as the text of ``report.json``, with its digest; numbers that are none are null."""
     declared = {figure.key: figure.plain() for figure in facts.figures}
     counts = {"good": facts.good, "measured": facts.without_verdict, "meant": facts.meant, "bins": facts.bins}
-    plain = _plain({"format": FORMAT, **counts, **asdict(replace(facts, figures=(), pictures=())), "figures": declared})
-    del plain["pictures"]
+    plain = _plain(
+        {"format": FORMAT, **counts, **asdict(replace(facts, figures=(), pictures=(), wafer=None)), "figures": declared}
+    )
+    del plain["pictures"], plain["wafer"]
     for die in (*plain["dies"], *plain["golden"]):
         del die["measured"]["figures"]  # they are among those of the die
     return sealed_json(plain)

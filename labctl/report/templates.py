@@ -11,8 +11,8 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from rich.filesize import decimal
 
-from labctl.report import palette
 from labctl.terminal.progress import duration
+from labctl.wafer_maps.picture import ink
 
 
 @cache
@@ -34,8 +34,8 @@ def packaged_text(name: str, package: str = "labctl.report") -> str:
 
 def swatch(colour: str, letter: str = "") -> Markup:
     """Return a small square of a colour, "" for none, with a letter; no style is inline, which a page may forbid."""
-    ink = palette.ink(colour) if colour else "currentColor"
-    text = f'<text x="10" y="14.5" text-anchor="middle" font-size="13" fill="{ink}">{escape(letter)}</text>'
+    letter_colour = ink(colour) if colour else "currentColor"
+    text = f'<text x="10" y="14.5" text-anchor="middle" font-size="13" fill="{letter_colour}">{escape(letter)}</text>'
     return Markup(
         '<svg class="swatch" viewBox="0 0 20 20" aria-hidden="true">'
         f'<rect x=".5" y=".5" width="19" height="19" rx="3" fill="{colour or "none"}"/>{text if letter else ""}</svg>'

@@ -1,33 +1,22 @@
 """Wafer maps as SVG: a large one with numbers per figure, and small ones to choose from.
 
-Dies stand where the prober's map has them, row by row from the top. What fills a round map is drawn on a round wafer,
-with dies as high as make it round; a few dies in a row stay a row. Several dies at one place share it.
+Where dies, numbers and notch stand is said by `labctl.wafer_maps.picture`, as for every picture of a wafer.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from labctl.core.die_state import FINAL
 from labctl.core.figure import Figure
-from labctl.report import palette
 from labctl.report.report_data import DieFacts
+from labctl.storage.identity import Identity
+from labctl.wafer_maps import palette
+from labctl.wafer_maps.picture import Layout, Square, ink, limits, shade
 
-_WIDE, _GAP = 64.0, 3.0
 _NUMBERS_UP_TO = 14
 """Columns of a map in whose dies numbers can still be read."""
-
-
-@dataclass(frozen=True)
-class Spot:
-    """Where one die is drawn."""
-
-    die: DieFacts
-    x: float
-    y: float
-    wide: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -53,89 +42,104 @@ class Map:
 
 
 class WaferPicture:
-    """The places of some dies."""
+    """The places of some dies on their wafer.
 
-    def __init__(self, dies: Sequence[DieFacts]) -> None:
-        cols, rows = sorted({d.at[0] for d in dies}), sorted({d.at[1] for d in dies})
-        self.n_cols = cols[-1] - cols[0] + 1 if cols else 1
-        self.n_rows = rows[-1] - rows[0] + 1 if rows else 1
-        self.round = self.n_cols >= 4 and self.n_rows >= 4
-        ratio = min(max(self.n_cols / self.n_rows, 0.7), 1.45) if self.round else 0.75
-        wide, high = _WIDE, _WIDE * ratio
-        at: dict[tuple[int, int], list[DieFacts]] = {}
-        for die in dies:
-            at.setdefault(die.at, []).append(die)
-        self.spots: list[Spot] = []
-        for (col, row), here in at.items():
-            side = math.ceil(math.sqrt(len(here)))
-            for k, die in enumerate(here):
-                x, y = (col - cols[0] + k % side / side) * wide, (row - rows[0] + k // side / side) * high
-                self.spots.append(Spot(die, x, y, wide / side - _GAP, high / side - _GAP))
-        width, height = self.n_cols * wide - _GAP, self.n_rows * high - _GAP
-        self.centre = width / 2, height / 2
-        corners = [(s.x + a * s.wide, s.y + b * s.high) for s in self.spots for a in (0, 1) for b in (0, 1)]
-        self.radius = max((math.dist(c, self.centre) for c in corners), default=0.0) + 9
-        if self.round:
-            left, top = (c - self.radius - 2 for c in self.centre)
-            width, height = 2 * self.radius + 4, 2 * self.radius + 4
-        else:
-            left, top, width, height = -2, -2, width + 4, height + 4
-        self.box = f"{left:.1f} {top:.1f} {width:.1f} {height:.1f}"
-        self.width = width
+    Args:
+        wafer: as far as it is known.
+    """
+
+    def __init__(self, dies: Sequence[DieFacts], wafer: Identity | None = None) -> None:
+        places, notch = ((), None) if wafer is None else (wafer.places, wafer.notch)
+        self.layout = Layout([die.at for die in dies], places, notch)
+        self.spots = list(zip(dies, self.layout.squares, strict=True))
 
     def draw(self, filled: Mapping[str, tuple[str, str, str]], title: str) -> str:
         """Return the large map; `filled` has colour, text inside and words of every die."""
-        parts = [f'<svg class="map" viewBox="{self.box}" role="group" aria-label="{escape(title)}">', self._edge()]
-        for s in self.spots:
-            colour, text, label = filled[s.die.name]
+        layout = self.layout
+        parts = [
+            f'<svg class="map" viewBox="{_box(layout.box)}" role="group" aria-label="{escape(title)}">',
+            self._wafer(),
+            *_numbers(layout),
+        ]
+        for die, s in self.spots:
+            colour, text, label = filled[die.name]
             size = min(18.0, 1.7 * s.wide / max(len(text), 1), 0.5 * s.high)
-            shown = text if self.n_cols <= _NUMBERS_UP_TO or len(text) <= 1 else ""
+            shown = text if layout.n_cols <= _NUMBERS_UP_TO or len(text) <= 1 else ""
+            x, y = s.middle
             parts.append(
-                f'<a class="die" href="#die-{escape(s.die.name)}" data-say="{escape(label)}" '
-                f'data-at="{s.x + s.wide / 2:.0f},{s.y + s.high / 2:.0f}" aria-label="{escape(label)}">'
+                f'<a class="die" href="#die-{escape(die.name)}" data-say="{escape(label)}" '
+                f'data-at="{x:.0f},{y:.0f}" aria-label="{escape(label)}">'
                 f"<title>{escape(label)}</title>{_rect(s, colour)}"
                 + (
-                    f'<text x="{s.x + s.wide / 2:.1f}" y="{s.y + s.high / 2 + size * 0.35:.1f}" '
-                    f'font-size="{size:.1f}" fill="{palette.ink(colour) if colour else "currentColor"}">'
+                    f'<text x="{x:.1f}" y="{y + size * 0.35:.1f}" '
+                    f'font-size="{size:.1f}" fill="{ink(colour) if colour else "currentColor"}">'
                     f"{escape(shown)}</text>"
                     if shown
                     else ""
                 )
-                + _flags(s)
+                + _flags(die, s)
                 + "</a>"
             )
         return "".join([*parts, "</svg>"])
 
     def thumb(self, filled: Mapping[str, tuple[str, str, str]]) -> str:
         """Return the small map, without numbers."""
-        spots = "".join(_rect(s, filled[s.die.name][0]) for s in self.spots)
-        return f'<svg class="thumb" viewBox="{self.box}" aria-hidden="true">{self._edge()}{spots}</svg>'
+        squares = "".join(_rect(s, filled[die.name][0]) for die, s in self.spots)
+        return (
+            f'<svg class="thumb" viewBox="{_box(self.layout.inner)}" aria-hidden="true">{self._wafer()}{squares}</svg>'
+        )
 
-    def _edge(self) -> str:
-        if not self.round:
-            return ""
-        x, y = self.centre
-        return f'<circle class="wafer" cx="{x:.1f}" cy="{y:.1f}" r="{self.radius:.1f}"/>'
+    def _wafer(self) -> str:
+        """Return the edge of the wafer, its notch, and outlines of dies that are not of this run."""
+        parts = [f'<path class="wafer" d="{_path(self.layout.edge)}"/>'] if self.layout.edge else []
+        parts += [f'<path class="notch" d="{_path(self.layout.arrow)}"/>'] if self.layout.arrow else []
+        if self.layout.others:
+            outlines = "".join(
+                f"M{s.x:.1f} {s.y:.1f}h{s.wide:.1f}v{s.high:.1f}h{-s.wide:.1f}z" for s in self.layout.others
+            )
+            parts.append(f'<path class="others" d="{outlines}"/>')
+        return "".join(parts)
 
 
-def _rect(s: Spot, colour: str) -> str:
+def _box(box: Sequence[float]) -> str:
+    return " ".join(f"{value:.1f}" for value in box)
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "z"
+
+
+def _numbers(layout: Layout) -> Iterator[str]:
+    """Yield the numbers of columns and rows."""
+    size = layout.text_size
+    yield f'<g class="numbers" font-size="{size:.1f}" aria-hidden="true">'
+    for n in layout.columns:
+        yield f'<text x="{n.x:.1f}" y="{n.y:.1f}">{n.text}</text>'
+    for n in layout.rows:
+        yield f'<text class="row" x="{n.x:.1f}" y="{n.y + 0.35 * size:.1f}">{n.text}</text>'
+    yield "</g>"
+
+
+def _rect(s: Square, colour: str) -> str:
     fill = f'fill="{colour}"' if colour else 'class="none"'
     return f'<rect x="{s.x:.1f}" y="{s.y:.1f}" width="{s.wide:.1f}" height="{s.high:.1f}" rx="2.5" {fill}/>'
 
 
-def _flags(s: Spot) -> str:
+def _flags(die: DieFacts, s: Square) -> str:
     """Mark a die in doubt by a corner, one that took more than one try by dots."""
     marks = ""
-    if s.die.suspect:
+    if die.suspect:
         marks += f'<path class="suspect" d="M{s.x:.1f} {s.y:.1f}h14l-14 14z"/>'
-    for k in range(len(s.die.tries) - 1):
+    for k in range(len(die.tries) - 1):
         marks += f'<circle class="again" cx="{s.x + s.wide - 6 - 7 * k:.1f}" cy="{s.y + 7:.1f}" r="2.6"/>'
     return marks
 
 
-def maps(dies: Sequence[DieFacts], bins: Mapping[str, int], figures: Sequence[Figure]) -> list[Map]:
-    """Return the map of bins, then one for each of the figures that a die has."""
-    wafer = WaferPicture(dies)
+def maps(
+    dies: Sequence[DieFacts], bins: Mapping[str, int], figures: Sequence[Figure], on: Identity | None = None
+) -> list[Map]:
+    """Return the map of bins, then one for each of the figures that a die has; `on` is their wafer."""
+    wafer = WaferPicture(dies, on)
     drawn = [_bin_map(wafer, bins)]
     for figure in figures:
         if any(math.isfinite(d.figures.get(figure.key, math.nan)) for d in dies):
@@ -144,17 +148,17 @@ def maps(dies: Sequence[DieFacts], bins: Mapping[str, int], figures: Sequence[Fi
 
 
 def _bin_map(wafer: WaferPicture, bins: Mapping[str, int]) -> Map:
-    good = next((s.die.bin for s in wafer.spots if s.die.good), "")
-    busy = [s.die.state for s in wafer.spots if not s.die.bin and s.die.state not in (*FINAL, "left out")]
+    good = next((die.bin for die, _ in wafer.spots if die.good), "")
+    busy = [die.state for die, _ in wafer.spots if not die.bin and die.state not in (*FINAL, "left out")]
     look = palette.of_bins(bins, good, busy)
     filled = {}
-    for s in wafer.spots:
-        colour, letter = look[s.die.bin or s.die.state]
-        filled[s.die.name] = (colour if s.die.state != "pending" else "", letter, _said(s.die))
+    for die, _ in wafer.spots:
+        colour, letter = look[die.bin or die.state]
+        filled[die.name] = (colour if die.state != "pending" else "", letter, _said(die))
     legend = tuple((name, *look[name], n) for name, n in bins.items())
     return Map(
         "bin", "bin", "", "soft bin of each die", wafer.draw(filled, "bin of each die"), wafer.thumb(filled),
-        _count([s.die for s in wafer.spots]), legend,
+        _count([die for die, _ in wafer.spots]), legend,
     )  # fmt: skip
 
 
@@ -165,17 +169,17 @@ def _count(dies: Sequence[DieFacts]) -> str:
 
 def _figure_map(wafer: WaferPicture, figure: Figure) -> Map:
     key, title, number = figure.key, figure.title, figure.text_number
-    measured = {s.die.name: s.die.figures[key] for s in wafer.spots if key in s.die.figures}
+    measured = {die.name: die.figures[key] for die, _ in wafer.spots if key in die.figures}
     values = {name: value for name, value in measured.items() if math.isfinite(value)}
-    low, high = palette.limits(list(values.values()))
+    low, high = limits(list(values.values()))
     colours = palette.scale(figure.better)
     filled = {}
-    for s in wafer.spots:
-        value = values.get(s.die.name)
+    for die, _ in wafer.spots:
+        value = values.get(die.name)
         level = 0.5 if high == low or value is None else (value - low) / (high - low)
-        colour = "" if value is None else palette.shade(colours, level)
+        colour = "" if value is None else shade(colours, level)
         text = "" if value is None else number(value)
-        filled[s.die.name] = (colour, text, f"{s.die.name}: {title} {figure.text(value)}; {s.die.bin or s.die.state}")
+        filled[die.name] = (colour, text, f"{die.name}: {title} {figure.text(value)}; {die.bin or die.state}")
     ends = min(values.values()), max(values.values())
     marks = [number(low), number((low + high) / 2), number(high)]
     marks[0] = f"≤ {marks[0]}" if ends[0] < low else marks[0]

@@ -61,7 +61,8 @@ def drawn_maps(facts: Facts) -> dict[str, Map]:
 def maps(facts: Facts, figures: Mapping[str, Map]) -> str:
     """Return the map of bins, and those of figures, which were drawn."""
     drawn = [page_parts.bin_map(facts), *figures.values()]
-    return _drawn("maps", maps=drawn, marked=page_parts.marks_in_words(facts.dies))
+    words = {"marked": page_parts.marks_in_words(facts.dies), "lies": page_parts.wafer_in_words(facts)}
+    return _drawn("maps", maps=drawn, **words)
 
 
 def of_facts(facts: Facts, figures: Mapping[str, Map], waiting: int) -> dict[str, str]:

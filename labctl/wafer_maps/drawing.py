@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
 from labctl.wafer_maps.model import Spot, WaferMap
+from labctl.wafer_maps.picture import NOTCH
 
 WIDE, HIGH = 60, 24
 """Most marks of a drawing, across and down."""
 _LEFT_OUT, _REFERENCE, _FIDUCIAL, _DIE, _NONE = "o", "@", "+", "X", "."
 _MEANING = {_LEFT_OUT: "left out", _REFERENCE: "reference device", _FIDUCIAL: "fiducial"}
-_NOTCH = {0: "below", 90: "at the left", 180: "above", 270: "at the right"}
 _MARKS = [*string.digits, *(c for c in string.ascii_letters if c not in "oXx")]
 
 
@@ -82,7 +82,7 @@ def _summary(wafer_map: WaferMap, bins: Mapping[str, int], of_bins: Mapping[str,
         for name, count in shown[:20]
     ]
     yield ", ".join([*texts, *([f"{len(shown) - 20} more bins"] if len(shown) > 20 else [])]) or "no bins"
-    yield "the notch is not known" if wafer_map.notch is None else f"the notch is {_NOTCH[wafer_map.notch]}"
+    yield "the notch is not known" if wafer_map.notch is None else f"the notch is {NOTCH[wafer_map.notch]}"
     if wafer_map.reference is not None:
         yield "the reference device is x{}y{}".format(*wafer_map.reference)
     for what, name in (("wafer", wafer_map.wafer), ("lot", wafer_map.lot)):

@@ -142,6 +142,15 @@ def test_places_lot_orientation_and_dies_not_run_come_back_from_a_run(lot, tmp_p
     assert next_spec.to_json()["wafer_map"]["notch"] == 180
 
 
+def test_the_notch_of_a_drawn_map_is_that_of_the_wafer_file_and_a_map_is_not_contradicted(lot):
+    assert composition.read(lot("name: W1\nmap: [.X, XX]\nnotch: 270\n")).to_json()["wafer_map"]["notch"] == 270
+    turned = G85.replace("<Device ", '<Device Orientation="90" ')
+    same = "name: W07\nmap_file: lot.map\nnotch: 90\n"
+    assert composition.read(lot(same, lot_map=turned)).to_json()["wafer_map"]["notch"] == 90
+    with pytest.raises(BenchError, match=r"wafer.yaml:3: notch: found 180, and the map has its notch at 90 degrees"):
+        composition.read(lot(same.replace("notch: 90", "notch: 180"), lot_map=turned))
+
+
 @pytest.mark.slow
 def test_a_run_that_its_bench_refuses_has_a_folder_and_is_stopped_not_refused(lot, labctl, tmp_path):
     wrong = lot("name: W01\nmap: [XX]\nfiducials: [{at: x0y0, expect: no contact}]\n")

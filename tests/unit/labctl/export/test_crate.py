@@ -30,7 +30,7 @@ from labctl.export import crate
 from labctl.export.crate import publish, zipped
 from labctl.export.crate_check import contents, problems
 from labctl.export.crate_metadata import NAME
-from labctl.export.figure_scripts import draw, scripts_of
+from labctl.export.figure_scripts import draw, scripts_of, wafer_picture
 from labctl.export.private import Private
 from labctl.files import load
 from labctl.storage.hdf5_reader import SealedDie
@@ -277,21 +277,27 @@ def test_what_instruments_say_and_lot_and_operator_are_looked_through(
 def test_subsites_share_a_place_on_the_map_and_wafers_have_a_panel_each(tmp_path: Path, monkeypatch: Any) -> None:
     lines = [f"{w},{x},0,0,{x + 10 * k + n}" for k, w in enumerate("AB") for x in (0, 1) for n in range(2)]
     lines += ["A,0,0,1,99", "B,1,0,0,"]
-    (script,) = scripts_of([], [Figure("g", "a figure", "a note", on_map=True)], [])
+    (script,) = scripts_of([], [Figure("g", "a figure", "a note", on_map=True)], [], 270)
     for folder in ("data", "figures"):
         (tmp_path / folder).mkdir()
     (tmp_path / "data" / "dies.csv").write_text("\n".join(["wafer,x,y,golden,g", *lines]), encoding="utf-8")
     (tmp_path / "figures" / "g.py").write_text(script.text, encoding="utf-8")
+    (tmp_path / "figures" / script.beside).write_text(wafer_picture(), encoding="utf-8")
     told: list[list[str]] = []
     save = matplotlib.figure.Figure.savefig
 
     def saved(figure: Any, *more: Any, **how: Any) -> None:
         told.extend([text.get_text() for text in axis.texts] for axis in figure.axes)
+        told.append([text.get_text() for text in figure.texts])
         save(figure, *more, **how)
 
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", saved)
     assert [path.name for path in draw(tmp_path / "figures" / "g.py")] == ["dies_g.png"]
-    assert told == [["0", "1", "1", "2"], ["10", "11", "11", "12", "-"], []]
+    a, scale, b, same_scale, words = told
+    assert a == ["0", "1", "0", "0", "1", "1", "2"]  # columns, row, values
+    assert b == ["0", "1", "0", "10", "11", "11", "12", "–"]
+    assert scale == same_scale == ["0", "", "12"]
+    assert "the notch is at the right" in " ".join(words)
 
 
 def test_two_pictures_of_one_column_have_a_script_each() -> None:

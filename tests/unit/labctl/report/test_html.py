@@ -14,11 +14,14 @@ import pytest
 from labctl.core.die_state import FINAL
 from labctl.core.errors import StorageError
 from labctl.core.texts import odd_character
-from labctl.report import html, palette
+from labctl.report import html
 from labctl.report.html import page, write_report
 from labctl.report.page_parts import headline
 from labctl.report.report_data import gather
-from labctl.report.wafer_maps_svg import WaferPicture
+from labctl.report.wafer_maps_svg import maps
+from labctl.storage.identity import Identity
+from labctl.wafer_maps import palette
+from labctl.wafer_maps.picture import shade
 
 Night = Callable[[str], Path]
 VOID = {"meta", "link", "input", "br", "hr", "img"}
@@ -187,21 +190,21 @@ def test_a_folder_that_cannot_be_written_is_said(night: Night, tmp_path: Path) -
         write_report(folder)
 
 
-def test_dies_stand_where_the_map_has_them(night: Night) -> None:
-    dies = gather(night("start")).dies
-    wafer = WaferPicture(dies)
-    at = {s.die.name: (s.x, s.y) for s in wafer.spots}
-    assert (wafer.n_cols, wafer.n_rows, wafer.round) == (4, 2, False)
-    assert at["A"] == (0, 0)
-    assert at["C"][0] > at["B"][0] > at["A"][0]
-    assert at["C"][1] == at["A"][1] < at["D"][1] == at["F"][1]
-
-
-def test_dies_at_one_place_share_it(night: Night) -> None:
-    one = gather(night("start")).dies[0]
-    spots = WaferPicture([one] * 3).spots
-    assert len({(s.x, s.y) for s in spots}) == 3
-    assert max(s.x + s.wide for s in spots) <= 64
+def test_maps_are_numbered_and_have_the_notch_of_the_wafer(night: Night) -> None:
+    facts = gather(night("end"))
+    places = tuple((x, y) for x in range(7) for y in range(5) if (x, y) not in ((0, 0), (6, 0), (0, 4), (6, 4)))
+    facts = replace(facts, wafer=Identity("W7", "L1", 90, None, places))
+    drawn = page(facts, night("end"))
+    outlined = len(set(places) - {die.at for die in facts.dies})
+    assert outlined
+    assert f"{outlined} dies of the wafer, outlined, not of this run" in drawn
+    assert "Wafer W7, lot L1: columns count to the right, rows downwards" in drawn
+    assert "the notch is at the left" in drawn
+    (whole,) = maps(facts.dies, facts.bins, (), facts.wafer)
+    numbers = re.findall(r'<g class="numbers".*?</g>', whole.large)[0]
+    assert re.findall(r">(\d+)</text>", numbers) == [*"0123456", *"01234"]
+    assert 'class="others"' in whole.large
+    assert 'class="wafer"' in whole.small
 
 
 def test_letters_of_bins_differ_and_good_is_green() -> None:
@@ -214,7 +217,7 @@ def test_letters_of_bins_differ_and_good_is_green() -> None:
 
 def test_scales_run_from_light_to_dark_steadily() -> None:
     for key in ("fidelity", "defects"):
-        colours = [palette.shade(palette.scale(key), k / 20) for k in range(21)]
+        colours = [shade(palette.scale(key), k / 20) for k in range(21)]
         grey = [sum(w * int(c[i : i + 2], 16) for w, i in ((0.3, 1), (0.59, 3), (0.11, 5))) for c in colours]
         assert grey == sorted(grey, reverse=True)
         assert grey[0] - grey[-1] > 150

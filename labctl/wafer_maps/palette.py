@@ -4,8 +4,7 @@ Scales run from light to dark steadily, so they read in grey too: one for figure
 for figures whose high values are bad. Bins have colours of the Okabe-Ito palette and a letter each.
 """
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import cycle
 
 from labctl.core.figure import Better
@@ -19,32 +18,6 @@ _BINS = ("#d55e00", "#e69f00", "#56b4e9", "#cc79a7", "#0072b2", "#f0e442", "#7f7
 def scale(better: Better) -> tuple[str, ...]:
     """Return the colours of a figure, from its least value to its greatest."""
     return WARM if better is Better.LOW else COOL
-
-
-def shade(colours: Sequence[str], level: float) -> str:
-    """Return the colour at `level` from 0 to 1 of a scale.
-
-    >>> shade(("#000000", "#ffffff"), 0.5)
-    '#808080'
-    """
-    at = min(max(level, 0.0), 1.0) * (len(colours) - 1)
-    k = min(int(at), len(colours) - 2)
-    low, high = _rgb(colours[k]), _rgb(colours[k + 1])
-    return "#" + "".join(f"{round(a + (b - a) * (at - k)):02x}" for a, b in zip(low, high, strict=True))
-
-
-def ink(colour: str) -> str:
-    """Return black or white, whichever can be read on `colour` (relative luminance as in WCAG 2).
-
-    >>> ink("#15214d"), ink("#f0e442")
-    ('#fff', '#1c1c1a')
-    """
-    red, green, blue = ((c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in _rgb(colour))
-    return "#1c1c1a" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.2 else "#fff"
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def of_bins(bins: Iterable[str], good: str, busy: Iterable[str] = ()) -> dict[str, tuple[str, str]]:
@@ -77,19 +50,3 @@ def of_bins(bins: Iterable[str], good: str, busy: Iterable[str] = ()) -> dict[st
 def _colour(name: str, good: str) -> str:
     """Return the colour of a bin that has one of its own, "" for any other."""
     return {good: GOOD, "measured": MEASURED, "skipped": NEUTRAL}.get(name, "")
-
-
-def limits(values: Sequence[float]) -> tuple[float, float]:
-    """Return from where to where a scale runs: all values, but for those far beyond the bulk of them.
-
-    Far is three times the distance of the quartiles outside of them, so that one bad die does not hide the others.
-
-    >>> limits([1.0, 2.0, 3.0, 4.0, 500.0])
-    (1.0, 10.0)
-    """
-    ordered = sorted(values)
-    if len(ordered) < 4:
-        return ordered[0], ordered[-1]
-    low, high = (ordered[round(q * (len(ordered) - 1))] for q in (0.25, 0.75))
-    far = 3 * (high - low) or math.inf
-    return max(ordered[0], low - far), min(ordered[-1], high + far)
