@@ -44,7 +44,8 @@ from labctl.networks.solutions import Solutions, save
 from labctl.report import summary
 from labctl.report.html import page
 from labctl.report.live_state import Watcher
-from labctl.report.report_data import as_json, gather
+from labctl.report.report_data import gather
+from labctl.report.report_json import as_json
 from labctl.storage import vouching
 from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.results import open_run

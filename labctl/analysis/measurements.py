@@ -78,32 +78,40 @@ class FigureSpread:
 
 @dataclass
 class Counts:
-    """Distributions, as counts that can be added up.
+    """Distributions, as counts that can be added up, by the nominal diameter of kernels: "80 nm", "" if it is unknown.
 
     Args:
         g_p, g_ap: of good cells, on the fine bins of conductance.
+        tmr: of good cells, cells by TMR in units of 0.1 %.
         to_p, to_ap: pulses after which the cell was verified, by voltage in units of 0.1 mV.
-        pulses: cells, by the number of pulses they were given.
+        pulses: cells of any size, by the number of pulses they were given.
     """
 
-    g_p: Array
-    g_ap: Array
-    to_p: Counter[int] = field(default_factory=Counter)
-    to_ap: Counter[int] = field(default_factory=Counter)
+    g_p: dict[str, Array] = field(default_factory=dict)
+    g_ap: dict[str, Array] = field(default_factory=dict)
+    tmr: dict[str, Counter[int]] = field(default_factory=dict)
+    to_p: dict[str, Counter[int]] = field(default_factory=dict)
+    to_ap: dict[str, Counter[int]] = field(default_factory=dict)
     pulses: Counter[int] = field(default_factory=Counter)
 
-    @classmethod
-    def none(cls) -> "Counts":
-        """Return counts of nothing."""
-        empty = np.zeros(_DECADES * _PER_DECADE, np.int64)
-        return cls(empty, empty)
+    @property
+    def sizes(self) -> list[str]:
+        """The nominal diameters of which there is anything, small ones first."""
+        names = dict.fromkeys(
+            name for counts in (self.g_p, self.g_ap, self.tmr, self.to_p, self.to_ap) for name in counts
+        )
+        return sorted(names, key=lambda name: (float(name.split()[0]) if name else 0.0, name))
 
     def add(self, other: "Counts") -> None:
         """Add the counts of another die."""
-        if other.g_p.any() or other.g_ap.any():
-            self.g_p, self.g_ap = self.g_p + other.g_p, self.g_ap + other.g_ap
-        self.to_p.update(other.to_p)
-        self.to_ap.update(other.to_ap)
+        for name in ("g_p", "g_ap"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            for size, counts in theirs.items():
+                mine[size] = mine[size] + counts if size in mine else counts
+        for name in ("tmr", "to_p", "to_ap"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            for size, counts in theirs.items():
+                mine.setdefault(size, Counter()).update(counts)
         self.pulses.update(other.pulses)
 
 
@@ -131,6 +139,7 @@ class Measured:
         terms: the different ones, in words.
         spreads: of "g_p", "g_ap", "tmr" over the good cells, "to_p" and "to_ap" of switching voltages; where kernels
             differ in nominal diameter of each size, as "g_p[60 nm]".
+        nominal: by nominal diameter of kernels, "80 nm", what the die file says: {"g_p", "g_ap"} in S, and "tmr".
         note: why data are missing: a damaged file.
     """
 
@@ -146,6 +155,7 @@ class Measured:
     stages: tuple[Stage, ...] = ()
     identities: Mapping[str, str] = field(default_factory=dict)
     calibrations: Mapping[str, str] = field(default_factory=dict)
+    nominal: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     note: str = ""
 
 
@@ -155,12 +165,12 @@ def measure(die: DieData, formulas: Figures) -> tuple[Measured, Counts]:
     Args:
         formulas: of the figures of a die that has not ended.
     """
-    counts = Counts.none()
+    counts = Counts()
     try:
         with die.open() as source:
             return _measure(die, source, counts, formulas), counts
     except StorageError as error:
-        return Measured(sealed=die.sealed, note=str(error)), Counts.none()
+        return Measured(sealed=die.sealed, note=str(error)), Counts()
 
 
 def _measure(die: DieData, source: Any, counts: Counts, formulas: Figures) -> Measured:
@@ -174,9 +184,11 @@ def _measure(die: DieData, source: Any, counts: Counts, formulas: Figures) -> Me
     if (surveys := tables.get("survey")) is not None:
         rows = newest(surveys, "kernel")
         survey = {name: column[rows] for name, column in surveys.items()}
-        defects, cells = _survey(survey, groups, counts, spreads), survey["defect"].size
+        defects, cells = _survey(survey, groups, spreads), survey["defect"].size
+        _count_survey(survey, diameters_of(source.meta), counts)
     if (attempt := tables.get("attempt")) is not None:
-        _attempts(attempt, groups, counts, spreads)
+        _spread_attempts(attempt, groups, spreads)
+        _count_attempts(attempt, diameters_of(source.meta), counts)
     approached, stages, figures = _events(source)
     description = source.meta.get("description") or {}
     contact = {str(k): float(v) for k, v in approached.get("contact_resistance", {}).items()}
@@ -195,36 +207,93 @@ def _measure(die: DieData, source: Any, counts: Counts, formulas: Figures) -> Me
         stages=tuple(stages),
         calibrations={str(k): str(v) for k, v in approached.get("calibrations", {}).items()},
         identities={str(k): str(v) for k, v in approached.get("identities", {}).items()},
+        nominal=_nominal(description.get("junction") or {}),
     )
 
 
-def _survey(survey: Columns, groups: Groups, counts: Counts, spreads: dict[str, FigureSpread | None]) -> dict[str, int]:
-    """Add the conductances of the good cells, those of kernels of one size together; return the defects by kind."""
+def _nominal(junction: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return what a die file says of junctions of each diameter: RA over the area of a circle, and the TMR.
+
+    >>> round(_nominal({"diameter": 80e-9, "ra": 12e-12, "tmr": 1.2})["80 nm"]["g_p"], 7)
+    0.0004189
+    """
+    if not {"ra", "tmr"} <= set(junction):
+        return {}
+    nominal = {}
+    for diameter in dict.fromkeys(junction.get("kernel_diameters") or [junction.get("diameter")]):
+        if diameter:
+            g_p = math.pi * diameter**2 / 4 / junction["ra"]
+            nominal[_label(diameter)] = {"g_p": g_p, "g_ap": g_p / (1 + junction["tmr"]), "tmr": junction["tmr"]}
+    return nominal
+
+
+def _label(diameter: float) -> str:
+    return f"{diameter * 1e9:.4g} nm"
+
+
+def _survey(survey: Columns, groups: Groups, spreads: dict[str, FigureSpread | None]) -> dict[str, int]:
+    """Add the spreads of the good cells, those of kernels of one size together; return the defects by kind."""
     good = survey["defect"] == Defect.GOOD
     for suffix, kernels in _suffixes(groups):
         chosen = good if kernels is None else good & np.isin(survey["kernel"], kernels)[:, None, None]
         for name in ("g_p", "g_ap", "tmr"):
             spreads[name + suffix] = FigureSpread.of(survey[name][chosen])
-    counts.g_p, counts.g_ap = fine_counts(survey["g_p"][good]), fine_counts(survey["g_ap"][good])
     cells = np.bincount(survey["defect"].ravel(), minlength=len(Defect))
     return {kind.title: int(cells[kind]) for kind in DEFECTS if cells[kind]}
 
 
-def _attempts(attempt: Table, groups: Groups, counts: Counts, spreads: dict[str, FigureSpread | None]) -> None:
-    """Add the voltages at which cells switched, and the pulses per cell."""
-    done, voltage = attempt["verified"], attempt["voltage"]
+def _count_survey(survey: Columns, diameters: Groups, counts: Counts) -> None:
+    """Count the good cells of each diameter by conductance and by TMR."""
+    good = survey["defect"] == Defect.GOOD
+    for size, kernels in diameters.items():
+        chosen = good & np.isin(survey["kernel"], kernels)[:, None, None] if kernels else good
+        if chosen.any():
+            counts.g_p[size] = fine_counts(survey["g_p"][chosen])
+            counts.g_ap[size] = fine_counts(survey["g_ap"][chosen])
+            tmr = survey["tmr"][chosen]
+            counts.tmr[size] = _levels(tmr[np.isfinite(tmr)] * 1e3)
+
+
+def _spread_attempts(attempt: Table, groups: Groups, spreads: dict[str, FigureSpread | None]) -> None:
+    """Add the spreads of the voltages at which cells switched."""
     for name, to_p in (("to_p", True), ("to_ap", False)):
-        towards = done & (attempt["target"] == to_p)
+        towards = attempt["verified"] & (attempt["target"] == to_p)
         for suffix, kernels in _suffixes(groups):
             chosen = towards if kernels is None else towards & np.isin(attempt["kernel"], kernels)
-            spreads[name + suffix] = FigureSpread.of(voltage[chosen])
-        levels, n = np.unique(np.round(voltage[towards] * 1e4).astype(np.int64), return_counts=True)
-        getattr(counts, name).update(dict(zip(levels.tolist(), n.tolist(), strict=True)))
+            spreads[name + suffix] = FigureSpread.of(attempt["voltage"][chosen])
+
+
+def _count_attempts(attempt: Table, diameters: Groups, counts: Counts) -> None:
+    """Count the pulses that switched a cell by voltage, and cells by the pulses that they were given."""
+    for name, to_p in (("to_p", True), ("to_ap", False)):
+        towards = attempt["verified"] & (attempt["target"] == to_p)
+        for size, kernels in diameters.items():
+            chosen = towards & np.isin(attempt["kernel"], kernels) if kernels else towards
+            if chosen.any():
+                getattr(counts, name)[size] = _levels(attempt["voltage"][chosen] * 1e4)
     if attempt.rows:
         shape = tuple(int(attempt[axis].max()) + 1 for axis in ("kernel", "row", "col"))
         per_cell = np.bincount(np.ravel_multi_index([attempt[axis] for axis in ("kernel", "row", "col")], shape))
-        pulses, n = np.unique(per_cell[per_cell > 0], return_counts=True)
-        counts.pulses.update(dict(zip(pulses.tolist(), n.tolist(), strict=True)))
+        counts.pulses.update(_levels(per_cell[per_cell > 0]))
+
+
+def _levels(values: Array) -> Counter[int]:
+    """Return how many values round to each whole number."""
+    levels, n = np.unique(np.round(values).astype(np.int64), return_counts=True)
+    return Counter(dict(zip(levels.tolist(), n.tolist(), strict=True)))
+
+
+def diameters_of(meta: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the kernels of each nominal diameter of a die, by its journal's meta; () are all kernels.
+
+    >>> diameters_of({"description": {"junction": {"diameter": 80e-9}}}), diameters_of({})
+    ({'80 nm': ()}, {'': ()})
+    """
+    if groups := groups_of(meta):
+        return groups
+    junction = (meta.get("description") or {}).get("junction") or {}
+    each = junction.get("kernel_diameters") or [junction.get("diameter")]
+    return {_label(each[0]) if each[0] else "": ()}
 
 
 def _suffixes(groups: Groups) -> list[tuple[str, tuple[int, ...] | None]]:

@@ -8,12 +8,12 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labctl.analysis.figures import SECONDS
-from labctl.config.bins import Bound, is_good, is_measured, passes
+from labctl.config.bins import is_good, is_measured, passes
+from labctl.config.pass_range import PassRange, limits_of
 from labctl.core.die_state import ACTIVE, State
 from labctl.core.figure import Figure, Figures
 from labctl.export.stdf_records import MISSING_I2, record
@@ -45,46 +45,6 @@ def scale_of(figure: Figure) -> int:
     """
     power = round(math.log10(figure.factor)) if figure.factor > 0 else 0
     return power if math.isclose(10.0**power, figure.factor) and abs(power) <= 127 else 0
-
-
-@dataclass(frozen=True)
-class PassRange:
-    """Between which values a figure passes, infinite where there is no limit, and whether the limits themselves do."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    low_passes: bool = True
-    high_passes: bool = True
-
-    def passes(self, value: float) -> bool:
-        """Return whether a value passes."""
-        above = value > self.low or (value == self.low and self.low_passes)
-        return above and (value < self.high or (value == self.high and self.high_passes))
-
-
-def limits_of(rules: Sequence[Mapping[str, Any]]) -> dict[str, PassRange]:
-    """Return the limits that a campaign's rules for bins amount to.
-
-    A rule of a bad bin with one comparison is a limit, the tightest counts; rules that join several are none.
-
-    >>> limits_of([{"bin": "leaky", "hard": 4, "when": "r_p < 1 kohm"}])["r_p"]
-    PassRange(low=1000.0, high=inf, low_passes=True, high_passes=True)
-    """
-    limits: dict[str, PassRange] = {}
-    for rule in rules:
-        if is_good(rule["hard"]) or " and " in rule["when"]:
-            continue
-        bound = Bound.parse(rule["when"])
-        now = limits.get(bound.figure, PassRange())
-        # the rule says what is bad, so what equals a bound of "<" or ">" passes
-        passes = "=" not in bound.sign
-        if bound.sign.startswith("<"):
-            if (bound.value, not passes) > (now.low, not now.low_passes):
-                now = PassRange(bound.value, now.high, passes, now.high_passes)
-        elif (-bound.value, not passes) > (-now.high, not now.high_passes):
-            now = PassRange(now.low, bound.value, now.low_passes, passes)
-        limits[bound.figure] = now
-    return limits
 
 
 def soft_numbers(names: Sequence[tuple[str, int]]) -> dict[str, int]:

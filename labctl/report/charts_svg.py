@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from labctl.analysis.distributions import Distribution
+from labctl.analysis.distributions import Distribution, Line
 from labctl.core.picture import Curves
 from labctl.core.units import FloatArray
 from labctl.report.report_data import DieFacts, Series
@@ -106,8 +106,11 @@ def against_time(series: Series) -> str:
     """Return a figure of the dies against the time when each was finished; the golden die as diamonds on a line."""
     xs = [p.utc for p in series.points]
     ys = [p.value * series.factor for p in series.points]
-    frame = _Frame(_padded(min(xs), max(xs)), _padded(min(ys), max(ys)), f"{series.title} against time")
+    lines = near(series.lines, *_padded(min(ys), max(ys)))
+    ends = [*ys, *(line.value for line in lines)]
+    frame = _Frame(_padded(min(xs), max(xs)), _padded(min(ends), max(ends)), f"{series.title} against time")
     frame.axes(_clock_ticks(frame.x0, frame.x1), nice(frame.y0, frame.y1, 4), "", series.unit)
+    _across(frame, lines)
     golden = [frame.at(x, y) for x, y, p in zip(xs, ys, series.points, strict=True) if p.golden]
     if len(golden) > 1:
         frame.parts.append('<path class="golden-line" d="M' + "L".join(f"{x:.1f} {y:.1f}" for x, y in golden) + '"/>')
@@ -123,6 +126,17 @@ def against_time(series: Series) -> str:
     return frame.done()
 
 
+def _across(frame: _Frame, lines: Sequence[Line]) -> None:
+    """Draw lines at values of the vertical axis."""
+    for line in lines:
+        y = frame.at(frame.x0, line.value)[1]
+        frame.parts.append(
+            f'<g class="line line-{line.kind}"><title>{escape(line.text)}</title>'
+            f'<path d="M{_LEFT} {y:.1f}H{_WIDE - _RIGHT}"/>'
+            f'<text x="{_LEFT + 5}" y="{y - 4:.1f}">{escape(line.text)}</text></g>'
+        )
+
+
 def _clock_ticks(low: float, high: float) -> list[tuple[float, str]]:
     """Return full seconds, minutes, hours or days of the local clock."""
     step = next((s for s in _STEPS if (high - low) / s <= 4.5), _STEPS[-1])
@@ -135,24 +149,47 @@ def _clock_ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def histogram(distribution: Distribution) -> str:
-    """Return a distribution over the cells of all dies."""
+    """Return a distribution over cells or dies, with the lines that are no farther from it than it is wide."""
     low, high = min(b.edges[0] for b in distribution.bars), max(b.edges[-1] for b in distribution.bars)
+    lines = near(distribution.lines, low, high)
+    low, high = _with(lines, low, high)
     top = max(max(b.counts) for b in distribution.bars)
-    frame = _Frame((low, high), (0.0, top * 1.06), distribution.title)
+    frame = _Frame((low, high), (0.0, top * (1.06 + 0.08 * len(lines))), distribution.title)
     ticks = [(v, plain(v)) for v in nice(low, high, 8)]
     frame.axes(ticks, nice(0.0, top, 4), distribution.unit, distribution.what)
     base = frame.at(low, 0.0)[1]
     for number, bars in enumerate(distribution.bars):
+        look = number if len(distribution.bars) > 1 else "plain"
         steps = []
         for left, right, n in zip(bars.edges[:-1], bars.edges[1:], bars.counts, strict=True):
             (a, y), (b, _) = frame.at(left, n), frame.at(right, n)
             steps.append(f"L{a:.1f} {y:.1f}L{b:.1f} {y:.1f}")
         start, end = frame.at(bars.edges[0], 0.0)[0], frame.at(bars.edges[-1], 0.0)[0]
         frame.parts.append(
-            f'<path class="bars bars-{number}" d="M{start:.1f} {base:.1f}{"".join(steps)}L{end:.1f} {base:.1f}z">'
+            f'<path class="bars bars-{look}" d="M{start:.1f} {base:.1f}{"".join(steps)}L{end:.1f} {base:.1f}z">'
             f"<title>{escape(bars.name)}</title></path>"
         )
+    for number, line in enumerate(sorted(lines, key=lambda line: line.value)):
+        x, _ = frame.at(line.value, 0.0)
+        left = x > (_LEFT + _WIDE - _RIGHT) / 2
+        frame.parts.append(
+            f'<g class="line line-{line.kind}"><title>{escape(line.text)}</title>'
+            f'<path d="M{x:.1f} {_TOP}V{base:.1f}"/><text x="{x + (-5 if left else 5):.1f}" '
+            f'y="{_TOP + 10 + 14 * number}" text-anchor="{"end" if left else "start"}">{escape(line.text)}</text></g>'
+        )
     return frame.done()
+
+
+def near(lines: Sequence[Line], low: float, high: float) -> list[Line]:
+    """Return the lines that are no farther from what lies between `low` and `high` than that is wide."""
+    return [line for line in lines if 2 * low - high <= line.value <= 2 * high - low]
+
+
+def _with(lines: Sequence[Line], low: float, high: float) -> tuple[float, float]:
+    """Return the ends of an axis that shows the lines, too."""
+    ends = [low, high, *(line.value for line in lines)]
+    edge = 0.04 * (max(ends) - min(ends))
+    return (low if min(ends) == low else min(ends) - edge, high if max(ends) == high else max(ends) + edge)
 
 
 def curves(picture: Curves, drawn: Sequence[tuple[str, FloatArray, FloatArray]]) -> str:
@@ -171,16 +208,21 @@ def curves(picture: Curves, drawn: Sequence[tuple[str, FloatArray, FloatArray]])
     return frame.done()
 
 
-def spreads(dies: Sequence[DieFacts], names: Sequence[str], title: str, unit: str, factor: float) -> str:
+def spreads(
+    dies: Sequence[DieFacts], names: Sequence[str], title: str, unit: str, factor: float, lines: Sequence[Line] = ()
+) -> str:
     """Return 5th to 95th percentile (line), quartiles (bar) and median (gap) of every die, in the order measured."""
     order = sorted((d for d in dies if any(n in d.measured.spreads for n in names)), key=lambda d: d.tries[-1].since)
     if not order:
         return ""
     shown = [(k, n, d.measured.spreads[n]) for k, d in enumerate(order) for n in names if n in d.measured.spreads]
     ends = [v * factor for _, _, s in shown for v in (s.p5, s.p95)]
+    lines = near(lines, *_padded(min(ends), max(ends)))
+    ends += [line.value for line in lines]
     frame = _Frame((-0.8, len(order) - 0.2), _padded(min(ends), max(ends)), title)
     whole = [(v, plain(v + 1)) for v in nice(0, len(order) - 1, 6) if v == int(v)]
     frame.axes(whole, nice(frame.y0, frame.y1, 4), "dies in the order measured", unit)
+    _across(frame, lines)
     for k, name, s in shown:
         number = names.index(name)
         x, top = frame.at(k, s.p95 * factor)

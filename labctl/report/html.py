@@ -15,7 +15,9 @@ from labctl.core.texts import visible, visible_json
 from labctl.files import digest
 from labctl.report import page_parts
 from labctl.report.drawings import Drawings
-from labctl.report.report_data import Facts, ReportEvent, as_json, gather
+from labctl.report.judged_parts import judgement_of
+from labctl.report.report_data import Facts, ReportEvent, gather
+from labctl.report.report_json import as_json
 from labctl.report.templates import packaged_text, templates
 from labctl.storage.private import rights_of
 from labctl.storage.vouching import sealed_page
@@ -74,6 +76,7 @@ def page(facts: Facts, folder: Path, drawings: Drawings | None = None) -> str:
         network_columns=page_parts.NETWORK_COLUMNS,
         networks=page_parts.network_rows(networks),
         best=in_words(networks),
+        judged=judgement_of(facts, colours),
         drift=page_parts.trends(facts),
         histograms=page_parts.histograms(facts.distributions),
         spreads=list(page_parts.spreads(facts)),

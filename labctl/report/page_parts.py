@@ -21,6 +21,7 @@ from labctl.core.picture import Curves
 from labctl.report import charts_svg
 from labctl.report.die_pictures import curves
 from labctl.report.drawings import Drawings
+from labctl.report.judgement import outside
 from labctl.report.report_data import DieFacts, Facts
 from labctl.report.templates import swatch
 from labctl.report.wafer_maps_svg import Map, maps
@@ -126,7 +127,7 @@ def columns(facts: Facts) -> list[tuple[str, str, bool, str]]:
     first = [
         ("die", "", True, ""),
         ("bin", "", True, "soft bin"),
-        ("hard", "", False, "hard bin"),
+        ("hard bin", "", False, "its number; 1 is good, 99 measured and judged by nothing"),
         ("tries", "", False, ""),
     ]
     return [*first, *figures, *why]
@@ -145,7 +146,10 @@ def rows(facts: Facts, colours: Mapping[str, str]) -> list[list[tuple[Any, Any, 
     shown, table = _shown(facts), []
     for order, d in enumerate(facts.dies):
         name = Markup(f'<a href="#die-{escape(d.name)}">{escape(d.name)}</a>')
-        figures = [(f.text_number(d.figures.get(f.key)), d.figures.get(f.key, ""), "") for f in shown]
+        figures = [
+            (f.text_number(d.figures.get(f.key)), d.figures.get(f.key, ""), "out" if outside(d, f.key, facts) else "")
+            for f in shown
+        ]
         table.append(
             [
                 (name, order, "left"),
@@ -241,9 +245,17 @@ def spreads(facts: Facts) -> Iterator[Chart]:
             (("g_p", "g_ap"), "conductance", "µS", 1e6),
             (("tmr",), "TMR", "%", 100.0),
         ):
-            svg = charts_svg.spreads(facts.dies, [name + suffix for name in names], f"{title}{of}", unit, factor)
+            drawn = next((d for d in facts.distributions if d.key in _same(title, group)), None)
+            lines = () if drawn is None else drawn.lines
+            svg = charts_svg.spreads(facts.dies, [name + suffix for name in names], f"{title}{of}", unit, factor, lines)
             if svg:
                 yield f"{title}{of} of every die", "", Markup(svg)
+
+
+def _same(title: str, group: str) -> tuple[str, ...]:
+    """Return the keys of the distribution that is of the same cells as a chart of spreads."""
+    key = title.lower()
+    return (f"{key}[{group}]",) if group else (key,)
 
 
 def drawn_maps(facts: Facts) -> dict[str, Map]:
@@ -273,8 +285,12 @@ def trends(facts: Facts) -> list[Chart]:
 
 
 def histograms(distributions: Sequence[Distribution]) -> list[Chart]:
-    """Return the charts of distributions over cells."""
-    return [
-        (d.title, f"{d.beyond:,} beyond the axis" if d.beyond else "", Markup(charts_svg.histogram(d)))
-        for d in distributions
-    ]
+    """Return the charts of distributions over cells; a note names limits that are too far away for the axis."""
+    charts = []
+    for d in distributions:
+        low, high = min(b.edges[0] for b in d.bars), max(b.edges[-1] for b in d.bars)
+        shown = charts_svg.near(d.lines, low, high)
+        notes = [f"{d.beyond:,} beyond the axis"] if d.beyond else []
+        notes += [f"beyond the axis: {line.text}" for line in d.lines if line not in shown]
+        charts.append((d.title, "; ".join(notes), Markup(charts_svg.histogram(d))))
+    return charts

@@ -1,20 +1,22 @@
 """Everything the morning report says, as one plain structure made from the run folder alone.
 
 `gather` works on a run that goes on, was killed, or ended: the run's own journal says where its dies stand, sealed
-files and journals of dies what was measured. ``docs/report-json.md`` describes what `as_json` makes of it.
+files and journals of dies what was measured.
 """
 
 import math
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from labctl.analysis.distributions import Distribution, distributions
+from labctl.analysis.distributions import Comparison, Distribution, Line, distributions, limit_lines
 from labctl.analysis.figures import SECONDS
 from labctl.analysis.measurements import Counts, Measured, measure
+from labctl.analysis.zones import Zone, zone_of
 from labctl.config.bins import is_good, is_measured, tally
+from labctl.config.pass_range import PassRange, limits_of
 from labctl.core.die_state import ACTIVE, State
 from labctl.core.events import VisitJudged
 from labctl.core.figure import Figure, Figures
@@ -28,10 +30,7 @@ from labctl.storage.event_rows import RunRow
 from labctl.storage.identity import Identity
 from labctl.storage.results import DieData
 from labctl.storage.run_log import DieState, RunState, Try, folder_of
-from labctl.storage.vouching import sealed_json
 
-FORMAT = 1
-"""Of ``report.json``."""
 _ELSEWHERE = ("dies", "estimate", "figures", "pictures", "faults")
 """Keys of ``run.json`` that are not repeated as provenance."""
 
@@ -47,6 +46,7 @@ class DieFacts:
         figures: by name, SI units; what is not known is left out.
         measured: what its newest try measured.
         file: of its newest try, relative to the run folder; "" if there is none.
+        zone: of the wafer; None on a map without zones.
     """
 
     name: str
@@ -63,6 +63,7 @@ class DieFacts:
     measured: Measured
     bytes: int
     file: str
+    zone: Zone | None = None
 
     @property
     def good(self) -> bool:
@@ -86,13 +87,14 @@ class TrendPoint(NamedTuple):
 
 @dataclass(frozen=True)
 class Series:
-    """A figure against time; shown as its value times `factor`, in `unit`."""
+    """A figure against time; shown as its value times `factor`, in `unit`; `lines` are its limits, in that unit."""
 
     key: str
     title: str
     unit: str
     factor: float
     points: tuple[TrendPoint, ...]
+    lines: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class Facts:
         pictures: those that the run declares, for the page.
         accuracies: the different terms under which accuracies of dies were reached, in words.
         wafer: which it was on, for the page.
+        comparison: what distributions are compared with: limits and nominal values.
         faults: injected to rehearse a night, as plain data, None of a run without; `rehearsal` says so in words.
     """
 
@@ -148,6 +151,7 @@ class Facts:
     figures: tuple[Figure, ...] = ()
     pictures: tuple[Declared, ...] = ()
     accuracies: tuple[str, ...] = ()
+    comparison: Comparison = field(default_factory=Comparison)
     faults: Mapping[str, Any] | None = None
     rehearsal: str = ""
     wafer: Identity | None = None
@@ -162,6 +166,11 @@ class Facts:
     def without_verdict(self) -> int:
         """Number of dies that were measured and that nothing judges."""
         return sum(d.is_measured for d in self.dies)
+
+    @property
+    def limits(self) -> Mapping[str, PassRange]:
+        """Limits of figures by name, to which the rules for bins amount."""
+        return self.comparison.limits
 
     @property
     def tally(self) -> str:
@@ -209,15 +218,19 @@ def facts_of(
     meta = state.meta
     alive = who(folder, state)
     excluded = left_out(state)
-    total = Counts.none()
+    total = Counts()
     dies: list[DieFacts] = []
     declared = Figures.of_run(meta)
+    limits = limits_of(list(meta.get("bins") or ()))
+    places = Identity.of(state).places
     for die in state.dies.values():
         facts, counts = _die(folder, die, sizes, _stands(die, bool(alive), excluded), measure_die)
+        facts = replace(facts, zone=zone_of(die.at, places))
         dies.append(facts)
         if not die.golden:
             total.add(counts)
     subjects = tuple(d for d in dies if not d.golden)
+    comparison = Comparison(limits, declared, nominal_of(subjects))
     identities = {k: v for d in dies for k, v in d.measured.identities.items()}
     argv = [str(a) for a in meta.get("argv", ())]
     return Facts(
@@ -238,20 +251,30 @@ def facts_of(
         resumes=state.resumes,
         dies=subjects,
         golden=tuple(d for d in dies if d.golden),
-        series=tuple(_series(dies, rows, declared)),
-        distributions=tuple(distributions(total)),
+        series=tuple(_series(dies, rows, declared, limits)),
+        distributions=tuple(distributions(total, comparison)),
         events=tuple(ReportEvent(row.seq, row.stamp.utc, *event_text.event(row.event, declared)) for row in rows),
         redo=tuple(event_text.redo(state, bool(alive), str(folder), argv)),
         provenance={k: v for k, v in meta.items() if k not in _ELSEWHERE},
         identities=identities,
         calibrations={k: v for d in dies for k, v in d.measured.calibrations.items()},
         pictures=pictures_of_run(meta),
+        comparison=comparison,
         accuracies=tuple(dict.fromkeys(text for d in subjects for text in d.measured.terms)),
         faults=rehearsal(state),
         rehearsal=rehearsal_text(state),
         wafer=Identity.of(state),
         figures=tuple(declared[name] for name in declared.in_order(n for d in dies for n in d.figures)),
     )
+
+
+def nominal_of(dies: Sequence[DieFacts]) -> dict[str, Mapping[str, float]]:
+    """Return what the die files say of junctions of each diameter; nothing of one of which they differ."""
+    nominal: dict[str, Mapping[str, float]] = {}
+    for die in dies:
+        for size, values in die.measured.nominal.items():
+            nominal[size] = values if nominal.setdefault(size, values) == values else {}
+    return nominal
 
 
 def _stands(die: DieState, alive: bool, excluded: Container[str]) -> str:
@@ -263,7 +286,7 @@ def _stands(die: DieState, alive: bool, excluded: Container[str]) -> str:
 def _die(
     folder: Path, die: DieState, sizes: Mapping[str, int], stands: str, measure_die: Measure
 ) -> tuple[DieFacts, Counts]:
-    measured, counts, file, last = Measured(), Counts.none(), "", die.last
+    measured, counts, file, last = Measured(), Counts(), "", die.last
     data = DieData.of_run(folder, die.name, die.folder, last.sha256 if last else "")
     there = data.sealed or (data.path / "journal.db").is_file()
     if there or data.sha256:  # what was sealed and is gone is said
@@ -295,7 +318,9 @@ def _die(
     )
 
 
-def _series(dies: Sequence[DieFacts], rows: Sequence[RunRow], declared: Figures) -> Iterator[Series]:
+def _series(
+    dies: Sequence[DieFacts], rows: Sequence[RunRow], declared: Figures, limits: Mapping[str, PassRange]
+) -> Iterator[Series]:
     """Yield the figures that there are of at least two dies, in the order in which dies were finished."""
     order = sorted((d for d in dies if d.tries), key=lambda d: d.tries[-1].until)
     golden = {d.name for d in dies if d.golden}
@@ -304,7 +329,8 @@ def _series(dies: Sequence[DieFacts], rows: Sequence[RunRow], declared: Figures)
         known = [d for d in order if math.isfinite(d.figures.get(name, math.nan))]
         trend = [TrendPoint(d.tries[-1].until, d.figures[name], d.name, d.golden) for d in known]
         if figure.in_trend and len(trend) > 1:
-            yield Series(name, figure.title, figure.shown_unit, figure.factor, tuple(trend))
+            lines = tuple(limit_lines(figure, limits[name])) if name in limits else ()
+            yield Series(name, figure.title, figure.shown_unit, figure.factor, tuple(trend), lines)
     drift: dict[str, list[TrendPoint]] = {}
     for row in rows:
         if isinstance(row.event, VisitJudged):
@@ -315,28 +341,3 @@ def _series(dies: Sequence[DieFacts], rows: Sequence[RunRow], declared: Figures)
     for name, points in drift.items():
         if len(points) > 1 and golden:
             yield Series(f"drift of {name}", f"golden die: drift of {name}", "%", 100.0, tuple(points))
-
-
-def as_json(facts: Facts) -> str:
-    """Return the facts as the text of ``report.json``, with its digest; numbers that are none are null."""
-    declared = {figure.key: figure.plain() for figure in facts.figures}
-    counts = {"good": facts.good, "measured": facts.without_verdict, "meant": facts.meant, "bins": facts.bins}
-    plain = _plain(
-        {"format": FORMAT, **counts, **asdict(replace(facts, figures=(), pictures=(), wafer=None)), "figures": declared}
-    )
-    del plain["pictures"], plain["wafer"]
-    for die in (*plain["dies"], *plain["golden"]):
-        del die["measured"]["figures"]  # they are among those of the die
-    return sealed_json(plain)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -2,9 +2,8 @@
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,27 +19,33 @@ from labctl.storage.run_log import DieState
 class _Few:
     """Counts of one die as what is not 0 of them: a fiftieth of the memory."""
 
-    g_p: tuple[Array, Array]
-    g_ap: tuple[Array, Array]
-    others: tuple[Counter[int], Counter[int], Counter[int]]
+    sparse: Mapping[str, tuple[Array, Array, int]]
+    """Conductances: "g_p" and "g_ap" with their size behind a blank, as indices, counts and length."""
+    others: Counts
 
     @classmethod
     def of(cls, counts: Counts) -> "_Few":
-        return cls(_few(counts.g_p), _few(counts.g_ap), (counts.to_p, counts.to_ap, counts.pulses))
+        sparse = {
+            f"{name} {size}": _few(fine) for name in ("g_p", "g_ap") for size, fine in getattr(counts, name).items()
+        }
+        return cls(sparse, replace(counts, g_p={}, g_ap={}))
 
     def all(self) -> Counts:
-        counts = Counts.none()
-        return Counts(_all(self.g_p, counts.g_p.size), _all(self.g_ap, counts.g_ap.size), *self.others)
+        counts = replace(self.others, g_p={}, g_ap={})
+        for key, few in self.sparse.items():
+            name, _, size = key.partition(" ")
+            getattr(counts, name)[size] = _all(*few)
+        return counts
 
 
-def _few(counts: Array) -> tuple[Array, Array]:
+def _few(counts: Array) -> tuple[Array, Array, int]:
     where = np.flatnonzero(counts)
-    return where.astype(np.int32), counts[where].astype(np.int32)
+    return where.astype(np.int32), counts[where].astype(np.int32), counts.size
 
 
-def _all(few: tuple[Array, Array], size: int) -> Array:
+def _all(where: Array, values: Array, size: int) -> Array:
     counts: Array = np.zeros(size, np.int64)
-    counts[few[0]] = few[1]
+    counts[where] = values
     return counts
 
 
@@ -100,13 +105,13 @@ class Measurements:
             self.waiting += 1
             self._new += not known
         if kept is None or kept.identity[0] != die.folder:
-            return Measured(sealed=data.sealed, figures=die.last.figures if die.last else {}), Counts.none()
-        return kept.measured, kept.counts.all() if self._with_counts else Counts.none()
+            return Measured(sealed=data.sealed, figures=die.last.figures if die.last else {}), Counts()
+        return kept.measured, kept.counts.all() if self._with_counts else Counts()
 
     def counts(self, die: str) -> Counts:
         """Return the distributions of one die, those of nothing if it was not read."""
         kept = self._kept.get(die)
-        return Counts.none() if kept is None else kept.counts.all()
+        return Counts() if kept is None else kept.counts.all()
 
 
 def identity_of(data: DieData, die: DieState) -> tuple[object, ...]:

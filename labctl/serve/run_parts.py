@@ -14,6 +14,7 @@ from labctl.report import page_parts
 from labctl.report.bench_state import LIVE
 from labctl.report.drawings import Drawings
 from labctl.report.formulas import formulas_of
+from labctl.report.judged_parts import judgement_of
 from labctl.report.live_screen import disk, ends
 from labctl.report.live_state import Now
 from labctl.report.report_data import DieFacts, Facts
@@ -84,6 +85,7 @@ def of_facts(facts: Facts, figures: Mapping[str, Map], waiting: int) -> dict[str
             network_columns=page_parts.NETWORK_COLUMNS,
             networks=page_parts.network_rows(networks),
             best=in_words(networks),
+            judged=judgement_of(facts, colours),
         ),
         "trends": _drawn("trends", charts=page_parts.trends(facts), golden=bool(facts.golden)),
         "cells": _drawn(
@@ -109,7 +111,7 @@ def die(one: DieFacts, facts: Facts, folder: Path, counts: Counts) -> str:
         "one_die",
         die=one,
         known=page_parts.known(one, facts),
-        curves=[*page_parts.histograms(list(distributions(counts))), *charts],
+        curves=[*page_parts.histograms(list(distributions(counts, facts.comparison))), *charts],
         mark=page_parts.mark(one, page_parts.colours_of({page_parts.BINS: page_parts.bin_map(facts)})),
     )
 

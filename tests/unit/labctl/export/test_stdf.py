@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from labctl.config.pass_range import PassRange, limits_of
 from labctl.core.die_state import State
 from labctl.core.figure import Figure
-from labctl.export.stdf import PassRange, limits_of, number_of, soft_numbers, stdf, write_stdf
+from labctl.export.stdf import number_of, soft_numbers, stdf, write_stdf
 from labctl.export.stdf_records import ENCODERS, RECORDS, record
 from labctl.storage.run_log import DieState, RunState, Try
 from tests.declared import DECLARED, FIGURES

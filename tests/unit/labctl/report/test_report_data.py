@@ -4,21 +4,25 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from labctl.analysis.distributions import Comparison, Line, LineKind
 from labctl.analysis.measurements import measure
+from labctl.analysis.zones import Zone
+from labctl.config.pass_range import limits_of
 from labctl.core.errors import StorageError
 from labctl.core.figure import Figures
 from labctl.core.planned_fault import InjectedFaults, PlannedFault
 from labctl.core.record import Record
 from labctl.core.units import Conductances
 from labctl.report.rehearsal import rehearsal
-from labctl.report.report_data import as_json, gather
+from labctl.report.report_data import Facts, gather
+from labctl.report.report_json import as_json
 from labctl.report.run_folder import worked
 from labctl.storage.journal import Journal
 from labctl.storage.results import DieData
@@ -81,7 +85,7 @@ def test_golden_visits_count_in_no_yield_but_show_the_drift(night: Night) -> Non
 
 
 def test_distributions_are_of_the_good_cells_of_all_dies_but_golden_visits(night: Night) -> None:
-    conductance, voltage, pulses = gather(night("kill")).distributions
+    conductance, tmr, voltage, pulses = gather(night("kill")).distributions
     n = 3 * 40 - 1 - 6
     assert {b.name: sum(b.counts) for b in conductance.bars} == {"P": n, "AP": n}
     assert conductance.beyond == 0
@@ -89,6 +93,7 @@ def test_distributions_are_of_the_good_cells_of_all_dies_but_golden_visits(night
     at = int(np.argmax(p.counts))
     assert p.edges[at] <= 400 <= p.edges[at + 1]
     assert {b.name: sum(b.counts) for b in voltage.bars} == {"to P": 3 * 4, "to AP": 3 * 5}
+    assert sum(tmr.bars[0].counts) == n
     assert sum(pulses.bars[0].counts) == 3 * 12
 
 
@@ -155,6 +160,22 @@ def test_every_accuracy_has_its_terms(night: Night) -> None:
     assert (accuracy["labelled"], accuracy["unlabelled"], accuracy["analog"]) == (100, 0, True)
 
 
+def with_limits(facts: Facts) -> Facts:
+    """Return facts of a wafer with zones and rules, whose dies have a nominal size and trends with their limits."""
+    rule = {"bin": "low-fidelity", "hard": 2, "when": "fidelity < 98 %"}
+    line = (Line(LineKind.LIMIT, 98.0, "write fidelity ≥ 98.00 %"),)
+    nominal = {"80 nm": {"g_p": 4e-4, "g_ap": 2e-4, "tmr": 1.0}}
+    dies = [replace(d, zone=Zone.EDGE, measured=replace(d.measured, nominal=nominal)) for d in facts.dies]
+    return replace(
+        facts,
+        dies=tuple(dies),
+        series=tuple(replace(one, lines=line) for one in facts.series),
+        distributions=tuple(replace(one, lines=line) for one in facts.distributions),
+        comparison=Comparison(limits_of([rule]), FIGURES),
+        provenance={**facts.provenance, "bins": [rule]},
+    )
+
+
 def test_the_document_describes_every_key(night: Night) -> None:
     text = (ROOT / "docs" / "report-json.md").read_text(encoding="utf-8")
     described = set(re.findall(r"^\| `(.+?)` \|", text, re.MULTILINE))
@@ -173,6 +194,7 @@ def test_the_document_describes_every_key(night: Night) -> None:
     assert {"argv", "files", "seed", "git_commit"} <= set(runs[0]["provenance"])
     night_with_faults = InjectedFaults("typical", 1, (PlannedFault(1, "busy", "A"),))
     runs.append({"faults": rehearsal(RunState({"faults": night_with_faults.plain()}, {}))})
+    runs.append(json.loads(as_json(with_limits(gather(night("kill"))))))
     found = {k for run in runs for k in keys({**run, "provenance": 0}, "") if not k.startswith("golden[].")}
     assert keys(runs[0]["golden"], "dies") <= found
     assert found - described == set()

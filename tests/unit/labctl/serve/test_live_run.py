@@ -223,7 +223,7 @@ def test_figures_that_wait_are_those_of_the_runs_journal(runs: Path) -> None:
     assert die.last is not None
     data = DieData.of_run(runs / "ended", "A", die.folder, die.last.sha256)
     measured, counts = kept.of(data, die)
-    assert (measured.figures, kept.waiting, counts.g_p.sum()) == (die.last.figures, 1, 0)
+    assert (measured.figures, kept.waiting, counts.sizes) == (die.last.figures, 1, [])
 
 
 def test_what_is_kept_of_a_die_is_what_was_measured(runs: Path) -> None:
@@ -237,10 +237,11 @@ def test_what_is_kept_of_a_die_is_what_was_measured(runs: Path) -> None:
         kept.begin(budget, counts=True)
         again, same = kept.of(data, die)
         assert again == measured
-        assert (same.g_p == counts.g_p).all()
-        assert (same.g_ap == counts.g_ap).all()
-        assert (same.to_p, same.to_ap, same.pulses) == (counts.to_p, counts.to_ap, counts.pulses)
-    assert (kept.counts("B").g_p == counts.g_p).all()
+        assert same.sizes == counts.sizes == [""]
+        assert (same.g_p[""] == counts.g_p[""]).all()
+        assert (same.g_ap[""] == counts.g_ap[""]).all()
+        assert (same.tmr, same.to_p, same.to_ap, same.pulses) == (counts.tmr, counts.to_p, counts.to_ap, counts.pulses)
+    assert (kept.counts("B").g_p[""] == counts.g_p[""]).all()
 
 
 def test_many_who_look_at_once_read_once(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

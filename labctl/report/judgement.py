@@ -1,0 +1,107 @@
+"""What the rules for bins made of the dies of a run: figures beside their limits, yields by bin and zone, paretos."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from labctl.analysis.capability import Capability, capability
+from labctl.analysis.yields import BinYield, Cause, Judged, pareto, pareto_of_counts, yields
+from labctl.config.bins import Bound, holds, is_good, passes
+from labctl.core.figure import Figures
+from labctl.report.report_data import DieFacts, Facts
+
+_NUMBERS = re.compile(r"\d[\d.,:]*")
+
+
+def capabilities(facts: Facts) -> Iterator[Capability]:
+    """Yield the figures of the dies that have limits, in the order in which figures are shown."""
+    for figure in facts.figures:
+        values = [d.figures[figure.key] for d in facts.dies if figure.key in d.figures]
+        if figure.key in facts.limits and values:
+            yield capability(figure.key, values, facts.limits[figure.key])
+
+
+def rules_of(facts: Facts) -> list[Mapping[str, Any]]:
+    """Return the rules for bins of a run, as it stores them."""
+    return list(facts.provenance.get("bins") or ())
+
+
+def in_words(when: str, declared: Figures) -> str:
+    """Return the condition of a rule with the names and units of figures for people.
+
+    >>> from labctl.core.figure import Figure
+    >>> tmr = Figure("tmr", "TMR", "", shown_unit="%", factor=100.0, digits=1, by_size=True)
+    >>> in_words("tmr[60 nm] < 60 % and tmr[80 nm] < 0.7", Figures([tmr]))
+    'TMR, 60 nm < 60.0 % and TMR, 80 nm < 70.0 %'
+    """
+    parts = [Bound.parse(part) for part in when.split(" and ")]
+    figures = [declared[bound.figure] for bound in parts]
+    texts = (f"{f.title} {bound.sign} {f.text(bound.value)}" for f, bound in zip(figures, parts, strict=True))
+    return " and ".join(texts)
+
+
+def judged(facts: Facts) -> list[Judged]:
+    """Return the dies that have a bin; of a run that nothing judges there are none but those that were not measured."""
+    whens = {str(rule["when"]): in_words(str(rule["when"]), facts.comparison.declared) for rule in rules_of(facts)}
+    return [Judged(d.bin, d.hard, d.zone, cause_of(d, whens)) for d in facts.dies if d.bin and d.hard]
+
+
+def cause_of(die: DieFacts, whens: Mapping[str, str]) -> str:
+    """Return why a die is not good in words that are the same for all dies of one cause; "" of one that passes.
+
+    Args:
+        whens: conditions of the rules for bins, and each in words.
+    """
+    if passes(die.hard):
+        return ""
+    for when, words in whens.items():
+        if die.rule.startswith(f"{when}: "):
+            return words
+    text = die.reason.splitlines()[0] if die.reason else die.rule
+    return _NUMBERS.sub("…", text)[:120]
+
+
+def bin_yields(facts: Facts) -> list[BinYield]:
+    """Return the dies by bin and zone."""
+    return yields(judged(facts))
+
+
+def failed_bins(facts: Facts) -> list[Cause]:
+    """Return the bins of the dies that did not pass, with the reasons inside each, as a pareto."""
+    return pareto((die.bin, die.reason) for die in judged(facts) if not passes(die.hard))
+
+
+def failed_rules(facts: Facts) -> list[Cause]:
+    """Return for every rule of a bad bin how many dies it is true of, whichever bin they are in, as a pareto.
+
+    A die that misses several limits counts for each: its bin says only the first.
+    """
+    counts: Counter[str] = Counter()
+    for rule in rules_of(facts):
+        if not is_good(int(rule["hard"])):
+            true_of = sum(holds(str(rule["when"]), d.figures) for d in facts.dies if d.bin)
+            counts[f"{rule['bin']}: {in_words(str(rule['when']), facts.comparison.declared)}"] += true_of
+    return pareto_of_counts(counts)
+
+
+def defects_of_cells(facts: Facts) -> list[Cause]:
+    """Return the surveyed cells that are not good, by kind of defect, as a pareto."""
+    counts: Counter[str] = Counter()
+    for die in facts.dies:
+        counts.update(die.measured.defects)
+    return pareto_of_counts(counts)
+
+
+def is_judged(facts: Facts) -> bool:
+    """Return whether there is a yield: a die has a bin that says good or bad."""
+    return any(d.hard and not d.is_measured for d in facts.dies)
+
+
+def outside(die: DieFacts, key: str, facts: Facts) -> bool:
+    """Return whether a figure of a die is beyond its limits, or NaN where there are some."""
+    if key not in facts.limits or key not in die.figures:
+        return False
+    value = die.figures[key]
+    return not math.isfinite(value) or not facts.limits[key].passes(value)

@@ -1,0 +1,58 @@
+"""What rules made of the dies of a run: causes in words, every rule that is true, and nothing where nothing judges."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from labctl.analysis.distributions import Comparison
+from labctl.config.pass_range import limits_of
+from labctl.report import judgement
+from labctl.report.judged_parts import judgement_of
+from labctl.report.report_data import DieFacts, Facts, gather
+from tests.declared import FIGURES
+
+Night = Callable[[str], Path]
+RULES = [
+    {"bin": "leaky", "hard": 4, "when": "r_p < 2.45 kohm"},
+    {"bin": "weak", "hard": 9, "when": "fidelity < 98 %"},
+    {"bin": "good", "hard": 1, "when": "fidelity > 99.5 %"},
+]
+
+
+def judged(facts: Facts, *dies: DieFacts) -> Facts:
+    rules = {**facts.provenance, "bins": RULES}
+    return replace(facts, dies=dies, comparison=Comparison(limits_of(RULES), FIGURES), provenance=rules)
+
+
+def test_a_die_counts_for_its_bin_once_and_for_every_rule_that_is_true(night: Night) -> None:
+    facts = gather(night("kill"))
+    a = facts.dies[0]
+    leaky = replace(a, name="L", bin="leaky", hard=4, rule="r_p < 2.45 kohm: it is 2400",
+                    figures={"r_p": 2400.0, "fidelity": 0.9})  # fmt: skip
+    weak = replace(a, name="W", bin="weak", hard=9, rule="fidelity < 98 %: it is 0.9", figures={"fidelity": 0.9})
+    lost = replace(a, name="C", bin="contact", hard=5, rule="", reason="pads r0 to c3: 12.5 ohm\nmore", figures={})
+    facts = judged(facts, a, leaky, weak, replace(lost, name="D", reason="pads r1 to c3: 9 ohm"), lost)
+    assert [(c.name, c.number, c.inside) for c in judgement.failed_bins(facts)] == [
+        ("contact", 2, (("pads r… to c… … ohm", 2),)),
+        ("leaky", 1, (("R_P < 2.45 kΩ", 1),)),
+        ("weak", 1, (("write fidelity < 98.00 %", 1),)),
+    ]
+    assert [(c.name, c.number) for c in judgement.failed_rules(facts)] == [
+        ("weak: write fidelity < 98.00 %", 3), ("leaky: R_P < 2.45 kΩ", 1)
+    ]  # fmt: skip
+    assert judgement.outside(leaky, "r_p", facts)
+    assert not judgement.outside(weak, "r_p", facts)
+    (r_p, fidelity) = judgement.capabilities(facts)
+    assert (r_p.figure, r_p.dies, r_p.below, fidelity.below) == ("r_p", 2, 1, 3)
+    shown = judgement_of(facts, {})
+    assert [table.title for table in shown.tables][:3] == ["Yield", "Limits", "What failed"]
+    assert len(shown.charts) == 2
+
+
+def test_a_run_that_nothing_judges_has_no_yield(night: Night) -> None:
+    facts = gather(night("kill"))
+    measured = replace(facts.dies[0], bin="measured", hard=99, rule="no acceptance limits were set")
+    facts = replace(facts, dies=(measured,))
+    assert not judgement.is_judged(facts)
+    assert judgement.failed_bins(facts) == []
+    assert [table.title for table in judgement_of(facts, {}).tables] == ["Defects of cells"]
