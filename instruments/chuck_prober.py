@@ -110,7 +110,8 @@ class ChuckProber(ABC):
         """Have steps end separated."""
 
     def _require_stepping(self) -> None:  # noqa: B027 - a station that does not tell is asked nothing
-        """Raise InstrumentError if the station says, before a step, that it would not end separated."""
+        """Raise InstrumentError if the station says, before a step, that it would not end separated on the right die:
+        by its mode of stepping, or since its wafer is not aligned."""
 
     @abstractmethod
     def _go_to_die(self, col: int, row: int, site: int) -> Arrival:

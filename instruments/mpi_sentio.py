@@ -7,12 +7,14 @@ although the vendor's own reader waits for ever. No public command reads the ste
 The mode is therefore set before the first step, and the compensation appears in the height of the chuck.
 """
 
+from pydantic import Field
+
 from instruments.chuck_prober import MICRON, Arrival, ChuckOptions, ChuckProber
 from instruments.sentio_reply import ERRORS, Reply, SentioLink
 from instruments.transport import unexpected
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import InstrumentError
-from labctl.core.prober import Heights
+from labctl.core.prober import Heights, Subsite
 from labctl.core.switch_matrix import Permit, refuse
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Metre
@@ -22,12 +24,20 @@ QUESTION = "*RCS 1\nstatus:get_version"
 STEPPING = "StepToSeparation"
 """Stepping contact mode that is set: a step does not end in contact."""
 
+UNALIGNED = f"the wafer is not aligned: {ERRORS[18]}, or align the wafer at the station"
+"""What is said before a step of a station whose home position is not set."""
+
 _SITE = "get_chuck_site_status Wafer"
+_BINS = "map:bins:get_num_bins"
 _TOUCHES = "setup:contact_counter:get"
 
 
 class SentioOptions(ChuckOptions):
     """Options of the chuck of a SENTIO station in the bench file."""
+
+    bins_on_map: bool = Field(
+        default=False, description="show the hard bin of each die that ends on SENTIO's own map, by the same number"
+    )
 
 
 class MpiSentio(ChuckProber):
@@ -44,6 +54,7 @@ class MpiSentio(ChuckProber):
 
     def __init__(self, transport: Transport, name: str, options: SentioOptions, permit: Permit) -> None:
         super().__init__(name, options, permit)
+        self._station = options
         self._link = SentioLink(transport, name)
 
     def connect(self) -> str:
@@ -56,6 +67,15 @@ class MpiSentio(ChuckProber):
 
     def _set_stepping(self) -> None:
         self._link.ask(f"set_stepping_contact_mode {STEPPING}")
+
+    def _require_stepping(self) -> None:
+        """Raise InstrumentError unless the home position of the wafer is set, from which the map counts its dies.
+
+        [?] No public command reads whether the wafer is aligned; the home is what an alignment ends with, and whether
+        it is forgotten when a wafer is exchanged nobody says.
+        """
+        if not self._flags()[0]:
+            raise InstrumentError(f"{self.name}: {UNALIGNED}")
 
     def _go_to_die(self, col: int, row: int, site: int) -> Arrival:
         reply = self._move(step := f"map:step_die {col}, {row}, {site}")
@@ -91,6 +111,31 @@ class MpiSentio(ChuckProber):
             raise InstrumentError(f"{self.name}: '{text}' is no subsite; expected name,x,y") from error
         return x, y
 
+    @property
+    def bins_on_map(self) -> bool:
+        """Whether the bench file asks for bins on SENTIO's map."""
+        return self._station.bins_on_map
+
+    def set_bin(self, col: int, row: int, subsite: Subsite | None, number: int) -> None:
+        """Have a bin on SENTIO's map at a die, or at one subsite of it, read back; nothing moves.
+
+        Raises:
+            InstrumentError: its binning table is too short, it refuses, or its map has another bin afterwards.
+        """
+        bins = self._link.integers(_BINS, self._link.ask(_BINS).text)[0]
+        if not 0 <= number < bins:
+            raise InstrumentError(
+                f"{self.name}: SENTIO's binning table has the bins 0 to {bins - 1}, and the hard bin is {number}; "
+                "lengthen the table of its project, or choose another 'hard' in the campaign"
+            )
+        place = f"{col}, {row}" + ("" if subsite is None else f", {subsite.number}")
+        self._link.ask(f"map:bins:set_bin {number}, {place}")
+        read = self._link.ask(f"map:bins:get_bin {place}").text
+        if read != str(number):
+            raise InstrumentError(
+                f"{self.name}: bin {number} was set at ({place}), and SENTIO's map has '{read}' there"
+            )
+
     # -- z
 
     def _go_to_contact(self) -> None:
@@ -111,7 +156,9 @@ class MpiSentio(ChuckProber):
         heights = ", ".join(f"{name} {height * 1e6:.1f} um" for name, height in named)
         mode = f"stepping contact mode and compensation: they cannot be read; {STEPPING} is set before the first step"
         state = [f"chuck {where}; {heights}", f"{self.touches()} touches on its counter", mode]
-        return state + self._temperature(), doubts
+        aligned = self._flags()[0]
+        state += ["home position of the wafer is set"] if aligned else []
+        return state + self._temperature(), doubts + ([] if aligned else [UNALIGNED])
 
     def _temperature(self) -> list[str]:
         """Return the temperature of the chuck and the one it is set to; nothing if the station does not tell them."""
@@ -135,13 +182,20 @@ class MpiSentio(ChuckProber):
 
     def _site(self) -> tuple[bool, bool]:
         """Return whether the wafer site has a contact height and overtravel on; InstrumentError without vacuum."""
+        _, contact, overtravel = self._flags()
+        return contact, overtravel
+
+    def _flags(self) -> tuple[bool, bool, bool]:
+        """Return whether home and contact of the wafer site are set, and overtravel is on; InstrumentError without
+        vacuum."""
         text = self._link.ask(_SITE).text
         flags = self._link.integers(_SITE, text)
         if len(flags) < 4:
             raise unexpected(self.name, _SITE, text, "home, contact, overtravel, vacuum")
         if not flags[3]:
             raise InstrumentError(f"{self.name}: {ERRORS[68]}")
-        return bool(flags[1]), bool(flags[2])
+        home, contact, overtravel = (bool(flag) for flag in flags[:3])
+        return home, contact, overtravel
 
     def _z(self) -> Metre:
         return self._link.numbers("get_chuck_z Z", 1)[0] * MICRON

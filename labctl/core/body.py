@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from labctl.core.die import Die
 from labctl.core.die_state import State
@@ -39,6 +39,19 @@ class ReadyDie:
     seek: Callable[[int], None] = lambda number: None
     prove: Callable[[], Mapping[str, Ohm]] | None = None
     warnings: Callable[[], list[str]] = list
+
+
+@runtime_checkable
+class Marking(Protocol):
+    """A source of dies that shows their bins, where the bench file asks for it."""
+
+    def mark(self, subject: Site, hard: int) -> None:
+        """Show the hard bin of a die that was left; nothing moves.
+
+        Raises:
+            LabError: it is not shown.
+        """
+        ...
 
 
 class Body(Protocol):

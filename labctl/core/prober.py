@@ -86,6 +86,20 @@ class Prober(Protocol):
 
 
 @runtime_checkable
+class BinMap(Protocol):
+    """A prober that shows the bins of dies on a map of its own."""
+
+    @property
+    def bins_on_map(self) -> bool:
+        """Whether the bench file asks for it."""
+        ...
+
+    def set_bin(self, col: int, row: int, subsite: Subsite | None, number: int) -> None:
+        """Have a bin on the map at a die, or at one subsite of it, read back; nothing moves."""
+        ...
+
+
+@runtime_checkable
 class Compensated(Protocol):
     """A prober that may put the chuck off the heights that it tells; `in_contact` is then what heights allow."""
 

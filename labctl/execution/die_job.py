@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from labctl.analysis import figures
-from labctl.config.bins import BinRule, bin_of
-from labctl.core.body import Body, ReadyDie
+from labctl.config.bins import HARD, BinRule, bin_of
+from labctl.core.body import Body, Marking, ReadyDie
 from labctl.core.die_state import State
 from labctl.core.errors import LabError, StorageError
 from labctl.core.events import Approached, DieEnded, DieEvent, DieResumed, InstrumentWarned
@@ -218,10 +218,14 @@ def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: S
         else:
             outcome, notes = work.carry_out(body)
         values = {} if outcome.void else _figures(job, own, journal, notes, notify)
-        bin_name = bin_of(job.bins, values).name
+        assigned = bin_of(job.bins, values)
+        bin_name, hard = assigned.name, assigned.hard
         if outcome.status is not Status.SUCCESS:
             bin_name = outcome.bin or {Status.ABORT: "stopped", Status.FAIL: "error"}[outcome.status]
+            hard = HARD.get(bin_name, HARD["error"])
         if not journal.readonly:
+            if outcome.status is not Status.ABORT:
+                work.mark(body, hard)
             ended = DieEnded(
                 bin=bin_name,
                 outcome=outcome.status,
@@ -305,6 +309,18 @@ class _DieWork:
             self.report(
                 "alarm", f"the stress ledger is behind, and is brought up when this die is next worked on: {error}"
             )
+
+    def mark(self, body: Body, hard: int) -> None:
+        """Show the bin of the die where its body does; that it is not shown is an alarm, and no fault of the die."""
+        if not isinstance(body, Marking) or self.job.stages is not None:
+            return
+        self.report("lease", LEAVING)
+        try:
+            body.mark(self.job.subject, hard)
+        except LabError as error:
+            text = f"the bin of this die is not on the prober's map: {error}"
+            self.replay.journal.event(InstrumentWarned(text=text))
+            self.report("alarm", text)
 
     def replay_all(self) -> tuple[Outcome, dict[str, Any]]:
         """Replay a journal that has all stages; no die is needed."""

@@ -17,7 +17,7 @@ from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError, LabError, LeftUnverified
 from labctl.core.fiducial import Fiducial
-from labctl.core.prober import Compensated, Prober
+from labctl.core.prober import BinMap, Compensated, Prober
 from labctl.core.rebuild import Rebuild
 from labctl.core.site import Site, Spot
 from labctl.core.transport import Transport
@@ -149,6 +149,16 @@ class OnBench:
         ground = PadGround(self.opened.die)
         self._fiducials = prove_map(ground, self.opened.prober, fiducials, subjects, self._touches, self._touching)
         return self._fiducials
+
+    def mark(self, subject: Site, hard: int) -> None:
+        """Show the bin of a die on the prober's own map, where the bench file asks for it.
+
+        Raises:
+            InstrumentError: the prober does not take it.
+        """
+        prober = self.opened.prober
+        if isinstance(prober, BinMap) and prober.bins_on_map:
+            prober.set_bin(*subject.at, subject.subsite, hard)
 
     def leave(self) -> None:
         """Switch the outputs off, verified, and lift the needles as the bench file says."""

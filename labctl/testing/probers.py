@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from labctl.core.errors import InstrumentError
-from labctl.core.prober import Prober
+from labctl.core.prober import BinMap, Prober
 from labctl.testing.contract import Check, carry_out, refuses, require
 
 Place = tuple[int, int]
@@ -158,6 +158,21 @@ def closing_moves_nothing(subject: ProberUnderTest) -> None:
     require(subject.down(again), "the needles are up after close()")
 
 
+def a_bin_on_the_map_moves_nothing(subject: ProberUnderTest) -> None:
+    """Where it has a map for bins, a bin is taken with the needles down, without the permit, and nothing moves."""
+    prober, calls = subject.connected()
+    if not isinstance(prober, BinMap):
+        return
+    prober.step(*subject.places[0])
+    prober.contact()
+    before = len(calls)
+    prober.set_bin(*subject.places[1], None, 1)
+    require(subject.down(prober), "the needles are up after a bin was set")
+    require(len(calls) == before, "the permit was asked for a bin, which moves nothing")
+    if (absent := subject.absent) is not None:
+        refuses(lambda: prober.set_bin(*absent, None, 1), f"a bin at {absent}")
+
+
 PROBER_CHECKS: tuple[Check[ProberUnderTest], ...] = (
     connecting_moves_nothing,
     nothing_moves_before_a_permit_is_set,
@@ -168,6 +183,7 @@ PROBER_CHECKS: tuple[Check[ProberUnderTest], ...] = (
     contact_is_contact,
     separated_is_commanded_and_seen,
     a_place_off_the_map_is_refused,
+    a_bin_on_the_map_moves_nothing,
     closing_moves_nothing,
 )
 

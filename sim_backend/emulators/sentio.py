@@ -16,6 +16,7 @@ from typing import Any
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.leftovers import Leave, at_command
 from sim_backend.emulators.link import Instrument
+from sim_backend.emulators.sentio_bins import BinTable
 from sim_backend.emulators.sentio_model import (
     COMPENSATIONS,
     END_OF_ROUTE,
@@ -67,7 +68,8 @@ class Sentio(Instrument):
         self.site = 0
         self.xy = [0.0, 0.0]
         self.compensation, self._short = COMPENSATIONS[1], 0.0
-        self._commands = self._table()
+        self.bins = BinTable(wafer, self._here)
+        self._commands = self._table() | self.bins.commands()
 
     # -- language
 
@@ -301,6 +303,10 @@ class Sentio(Instrument):
             raise ProberError(OUT_OF_BOUNDS, f"Die {column},{row} is not on the map")
         return self._step_to(self.wafer.route.index((column, row)), site)
 
+    def _here(self) -> tuple[int, int, int] | None:
+        """Return column, row and subsite of the present die, None without one."""
+        return None if self.step is None else (*self.wafer.route[self.step], self.site)
+
     def _current_die(self) -> str:
         """Return index in the route, column and row; the reply without a die is from public notes of its users."""
         if self.step is None:
@@ -391,7 +397,7 @@ class Sentio(Instrument):
 
         def state() -> str:
             parts = (self.heights, self.state, self.mode, self.overtravel_on, self.hover_on, self.level, self.step)
-            return repr((*parts, self.site, self.xy, self.compensation))
+            return repr((*parts, self.site, self.xy, self.compensation, self.bins.bins, self.bins.size))
 
         def field_of(name: str) -> Leave:
             def leave(rng: Random) -> str:

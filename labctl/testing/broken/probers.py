@@ -60,6 +60,16 @@ def _lifts_on_close(inner: Any) -> None:
     inner.close()
 
 
+def _lifts_to_bin(inner: Any, col: int, row: int, subsite: Any, number: int) -> None:
+    _freely(inner, inner.separate)
+
+
+class _Mapped(with_method("set_bin", _lifts_to_bin)):  # type: ignore[misc]
+    """A prober with a map that lifts its needles for a bin."""
+
+    bins_on_map = True
+
+
 BROKEN_PROBERS: dict[str, Break] = {
     "connecting_moves_nothing": with_method("connect", _lifts_on_connect),
     "nothing_moves_before_a_permit_is_set": Unasked,
@@ -70,5 +80,6 @@ BROKEN_PROBERS: dict[str, Break] = {
     "contact_is_contact": with_method("in_contact", _always(False)),
     "separated_is_commanded_and_seen": with_method("separated", _always(True)),
     "a_place_off_the_map_is_refused": with_method("step", _goes_anywhere),
+    "a_bin_on_the_map_moves_nothing": _Mapped,
     "closing_moves_nothing": with_method("close", _lifts_on_close),
 }

@@ -10,7 +10,7 @@ from instruments.sentio_reply import ERRORS, parse_reply
 from instruments.stepping import ChuckPlace, misled
 from instruments.transcript import TranscriptReplay
 from labctl.core.errors import ContactError, InstrumentError
-from labctl.core.prober import Compensated, Heights, Position, Prober, Subsite
+from labctl.core.prober import BinMap, Compensated, Heights, Position, Prober, Subsite
 
 FILES = Path(__file__).parents[2] / "golden" / "transcripts"
 OPTIONS = SentioOptions(overtravel_ceiling=50e-6)
@@ -37,7 +37,7 @@ def separating(before, after):
 
 
 def stepping(die, reply=None, site=0):
-    return [(">", f"map:step_die {die[0]}, {die[1]}, {site}"), ("<", reply or f"0,0,{die[0]},{die[1]},{site}")]
+    return [*SITE, (">", f"map:step_die {die[0]}, {die[1]}, {site}"), ("<", reply or f"0,0,{die[0]},{die[1]},{site}")]
 
 
 def off():
@@ -74,6 +74,46 @@ def test_contact_is_read_back_and_twice_is_harmless():
         made.contact()
         assert made.touches() == 17
         made.close()
+
+
+def test_a_wafer_that_is_not_aligned_is_not_stepped_on():
+    unset = [(">", "get_chuck_site_status Wafer"), ("<", "0,0,0,1,1,1")]
+    talk = HEIGHTS + separating(11330, 11000) + MODE + at((3, 7), xy=(0, 0)) + unset
+    with (
+        TranscriptReplay(talk) as wire,
+        pytest.raises(InstrumentError, match="wafer is not aligned: the home position"),
+    ):
+        prober(wire).step(4, 7)
+
+
+def test_a_bin_is_set_on_the_map_and_read_back_without_a_permit():
+    def on():
+        raise InstrumentError("smua is on")
+
+    with replay("bin") as talk:
+        made = prober(talk, on, bins_on_map=True)
+        assert isinstance(made, BinMap)
+        assert made.bins_on_map
+        made.set_bin(4, 7, None, 5)
+        made.set_bin(4, 7, Subsite("c", 2, 0.0, 0.0), 1)
+    assert not prober(TranscriptReplay([])).bins_on_map
+
+
+@pytest.mark.parametrize(
+    ("talk", "words"),
+    [
+        ([("<", "0,0,5")], r"has the bins 0 to 4, and the hard bin is 5; lengthen the table"),
+        ([("<", "0,0,16"), (">", "map:bins:set_bin 5, 4, 7"), ("<", "8,0,no die")], "parameter is out of bounds"),
+        (
+            [("<", "0,0,16"), (">", "map:bins:set_bin 5, 4, 7"), ("<", "0,0,OK"), (">", "map:bins:get_bin 4, 7"),
+             ("<", "0,0,0")],
+            r"bin 5 was set at \(4, 7\), and SENTIO's map has '0' there",
+        ),
+    ],
+)  # fmt: skip
+def test_a_bin_that_is_not_taken_is_an_error(talk, words):
+    with TranscriptReplay([(">", "map:bins:get_num_bins"), *talk]) as wire, pytest.raises(InstrumentError, match=words):
+        prober(wire).set_bin(4, 7, None, 5)
 
 
 def test_an_open_door_is_told_in_operator_words():
@@ -373,7 +413,7 @@ def test_every_code_in_use_has_words_and_the_reply_is_taken_apart():
     ("setpoint", "temperature"), [("0,0,85.00", ["chuck at 24.80 C, set to 85.00 C"]), ("3,0,no thermo", [])]
 )
 def test_the_diagnosis_tells_heights_touches_temperature_and_what_cannot_be_read(setpoint, temperature):
-    talk = SITE + HEIGHTS + HEIGHTS + z(11000) + [(">", "setup:contact_counter:get"), ("<", "0,0,17")]
+    talk = SITE + HEIGHTS + HEIGHTS + z(11000) + [(">", "setup:contact_counter:get"), ("<", "0,0,17")] + SITE
     talk += [
         (">", "status:get_chuck_temp"),
         ("<", "0,0,24.80"),
@@ -386,9 +426,20 @@ def test_the_diagnosis_tells_heights_touches_temperature_and_what_cannot_be_read
         "chuck separated by its heights; contact 11300.0 um, overtravel 30.0 um, separation 11000.0 um, hover 100.0 um",
         "17 touches on its counter",
         "stepping contact mode and compensation: they cannot be read; StepToSeparation is set before the first step",
+        "home position of the wafer is set",
         *temperature,
     ]
     assert not doubts
+
+
+def test_the_diagnosis_doubts_a_wafer_that_is_not_aligned():
+    unset = [(">", "get_chuck_site_status Wafer"), ("<", "0,0,0,1,1,1")]
+    talk = SITE + HEIGHTS + HEIGHTS + z(11000) + [(">", "setup:contact_counter:get"), ("<", "0,0,17")] + unset
+    talk += [(">", "status:get_chuck_temp"), ("<", "3,0,no"), (">", "status:get_chuck_temp_setpoint"), ("<", "3,0,no")]
+    with TranscriptReplay(talk) as wire:
+        state, (doubt,) = prober(wire).diagnosis()
+    assert "the wafer is not aligned" in doubt
+    assert "home position of the wafer is set" not in state
 
 
 def test_a_subsite_that_is_asked_again_and_is_another_is_an_error():

@@ -337,3 +337,43 @@ def test_what_is_not_written_down_is_in_no_journal_and_of_simulated_dies_only(tm
     refused, _ = carry_out(tmp_path / "bench", stages=stages, body=real)
     assert (refused.bin, refused.outcome.exit_code) == ("error", 1)
     assert "is not written down, and this die does not give the same reading again" in refused.outcome.reason
+
+
+class Mapped(Simulated):
+    """Dies whose bins are shown; one that is not taken with `error`."""
+
+    def __init__(self, error=None):
+        super().__init__()
+        self.error, self.shown = error, []
+
+    def mark(self, subject, hard):
+        if self.error is not None:
+            raise self.error
+        self.shown.append((subject.name, hard))
+
+
+def test_the_hard_bin_of_a_die_is_shown_when_it_has_ended_and_not_when_it_goes_on_later(tmp_path):
+    bins = (BinRule(bin="no-cells", hard=12, when="good > 0"),)
+    body = Mapped()
+    result, _ = carry_out(tmp_path / "one", body=body, bins=bins)
+    assert (result.bin, body.shown) == ("no-cells", [("D1", 12)])
+    carry_out(tmp_path / "one", body=body, bins=bins)
+    assert body.shown == [("D1", 12)], "a die that is only replayed is not shown again"
+    stopped = Mapped()
+    assert carry_out(tmp_path / "two", stop_at=3, body=stopped)[0].bin == "stopped"
+    assert stopped.shown == []
+    golden = Mapped()
+    visit = job(tmp_path / "three", stages=STAGES)
+    run_die(visit, STAGES, lambda *message: None, Stop(), golden)
+    assert golden.shown == [], "the visit of a reference die has no bin"
+
+
+def test_a_bin_that_is_not_shown_is_an_alarm_and_the_die_is_whole(tmp_path):
+    result, messages = carry_out(tmp_path, body=Mapped(BenchError("the table is too short")))
+    assert result.bin == "measured"
+    (alarm,) = [message[2] for message in messages if message[1] == "alarm"]
+    assert alarm == "the bin of this die is not on the prober's map: the table is too short"
+    with Journal.open(tmp_path / "dies" / "D1", readonly=True) as journal:
+        rows = [row.event for row in event_rows(DieEvent, journal.events())]
+    assert [event.text for event in rows if isinstance(event, InstrumentWarned)] == [alarm]
+    assert isinstance(rows[-1], DieEnded)

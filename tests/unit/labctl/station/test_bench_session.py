@@ -69,3 +69,23 @@ def test_where_no_structure_is_named_an_open_cell_alone_is_no_result():
     watch = ContactWatch(Limited(ready.die, LIMITS), ready.prove)
     with pytest.raises(ContactLost, match=r"no cell that was read conducts.*swapped instruments or cables"):
         watch.look(CELL, ready.die.perform(CELL))
+
+
+class Mapped:
+    """A prober that has bins on its map."""
+
+    def __init__(self, asked):
+        self.bins_on_map, self.bins = asked, []
+
+    def set_bin(self, *about):
+        self.bins.append(about)
+
+
+@pytest.mark.parametrize(("asked", "bins"), [(True, [(0, 0, None, 5)]), (False, [])])
+def test_a_bin_goes_onto_the_map_of_a_prober_that_is_asked_for_it(asked, bins):
+    twin = Twin()
+    twin.open.prober = Mapped(asked)
+    description = DieDescription.model_validate(DIE, context={"file": True})
+    OnBench(twin.open.bench, twin.open, None).mark(Site("die", description, 5), 5)
+    assert twin.open.prober.bins == bins
+    twin.open.prober = None

@@ -233,3 +233,29 @@ def test_door_and_vacuum_stop_motion_and_not_separation() -> None:
     assert ask(prober, "move_chuck_contact")[0] == 68
     prober.state.vacuum, prober.state.home = True, False
     assert ask(prober, "map:step_first_die")[0] == 18
+
+
+def test_bins_are_kept_for_dies_and_for_their_subsites() -> None:
+    prober = make(sites=2)
+    assert ask(prober, "map:bins:set_bin 3")[0] == 12
+    assert ask(prober, "map:bins:get_bin 1, 0") == (0, 0, "0")
+    assert ask(prober, "map:bins:set_bin 5, 1, 0")[0] == 0
+    assert ask(prober, "map:bins:set_bin 7, 1, 0, 1")[0] == 0
+    assert [ask(prober, f"map:bins:get_bin 1, 0{site}")[2] for site in ("", ", 0", ", 1")] == ["5", "0", "7"]
+    ask(prober, "map:step_die 1, 0, 1")
+    assert ask(prober, "map:bins:get_bin") == (0, 0, "5")
+    for line, code in (
+        ("set_bin 3, 9, 9", 8), ("set_bin 3, 1, 0, 2", 14), ("set_bin 100, 1, 0", 8), ("set_bin -1, 1, 0", 8),
+        ("set_bin 3, 1", 7), ("set_bin x, 1, 0", 6), ("set_all 3, x", 6), ("resize 0", 8), ("resize 1000", 8),
+    ):  # fmt: skip
+        assert ask(prober, f"map:bins:{line}")[0] == code, line
+    assert ask(prober, "map:bins:resize 6")[0] == 0
+    assert ask(prober, "map:bins:get_num_bins") == (0, 0, "6")
+    assert ask(prober, "map:bins:get_bin 1, 0, 1") == (0, 0, "0"), "a bin that the shorter table does not have"
+    ask(prober, "map:bins:set_all 4, s")
+    assert [ask(prober, f"map:bins:get_bin 0, 0{site}")[2] for site in ("", ", 0", ", 1")] == ["0", "4", "4"]
+    ask(prober, "map:bins:set_all 2, d")
+    ask(prober, "map:bins:set_all 1")
+    assert set(prober.bins.bins.values()) == {1}
+    ask(prober, "map:bins:clear_all")
+    assert ask(prober, "map:bins:get_bin 0, 0") == (0, 0, "0")
