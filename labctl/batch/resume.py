@@ -7,6 +7,7 @@ goes on with the files it was started with, never with a file as it is now.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from labctl.batch.reference_die import due
 from labctl.core.die_state import FINAL
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.planned_fault import InjectedFaults
+from labctl.core.retest import Retest
 from labctl.files import Door, absolute, digest
 from labctl.station import composition
 from labctl.station.doctor import versions
@@ -82,6 +84,7 @@ def read(run: Path, meta: Mapping[str, Any]) -> RunSpec:
     spec = composition.read(roles["campaign"], meta["set"], None, roles.get("bench"), meta["sim"], door)
     names = {d["name"] for d in meta["dies"]}
     spec = spec.some([s.name for s in spec.subjects if s.name in names])
+    spec = replace(spec, retest=Retest.of(meta.get("retest")))
     faults = InjectedFaults.of(meta.get("faults"))
     return spec if faults is None else with_faults(spec, faults)
 

@@ -93,6 +93,21 @@ Workers = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="processes (default: cores + 1, or fewer for little work)")
 ]
 Only = Annotated[str | None, typer.Option("--only", metavar="D03,D22", help="only these dies")]
+RetestRun = Annotated[
+    Path | None,
+    typer.Option(
+        "--retest",
+        metavar="RUN",
+        help="measure dies of this earlier run again, of the same campaign and wafer: those in --bins",
+        readable=False,
+    ),
+]
+Bins = Annotated[
+    str | None,
+    typer.Option(
+        "--bins", metavar="contact,weak", help="with --retest: soft bins (default: all of dies that did not pass)"
+    ),
+]
 Executor = Annotated[
     str,
     typer.Option(

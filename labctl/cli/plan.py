@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from labctl.cli import options
-from labctl.cli.options import AsJson, BenchPath, CampaignPath, Faults, Seed, Set, Sim
+from labctl.cli.options import AsJson, BenchPath, Bins, CampaignPath, Faults, Only, RetestRun, Seed, Set, Sim
 from labctl.station.rehearse import rehearsed
 from labctl.terminal.progress import console, quantity
 
@@ -29,8 +29,14 @@ def prepare(
     only: Sequence[str] | None = None,
     pretest: int | None = None,
     faults: str | None = None,
+    retest: Path | None = None,
+    bins: Sequence[str] | None = None,
 ) -> tuple[Any, list[Any]]:
-    """Return a campaign, or some of its dies, with its rehearsed plans; everything refused is refused here."""
+    """Return a campaign, or some of its dies, with its rehearsed plans; everything refused is refused here.
+
+    Args:
+        retest: an earlier run whose dies are measured again, those in `bins`; its seed counts where none is given.
+    """
     from labctl.core.errors import BenchError
     from labctl.station import composition
     from labctl.station.doctor import require_own_names
@@ -47,8 +53,17 @@ def prepare(
         from labctl.station.injected_faults import drawn, refuse
 
         refuse(faults, bench is not None and sim is None)
+    if bins is not None and retest is None:
+        raise BenchError(f"--bins {','.join(bins)} without --retest: bins are those of an earlier run; expected both")
     changes = options.overrides(overrides) | ({} if pretest is None else {"batch.pretest": str(pretest)})
-    spec, plans = rehearsed(composition.read(campaign, changes, seed, bench, sim).some(only))
+    if retest is None:
+        spec = composition.read(campaign, changes, seed, bench, sim).some(only)
+    else:
+        from labctl.station.retest import retested, seed_of
+
+        seed = seed_of(retest) if seed is None and "seed" not in changes else seed
+        spec = retested(composition.read(campaign, changes, seed, bench, sim), retest, bins, only)
+    spec, plans = rehearsed(spec)
     return (spec, plans) if faults is None else (drawn(spec, plans, faults), plans)
 
 
@@ -72,6 +87,13 @@ def print_faults(spec: Any, screen: Console, *, each: bool = False) -> None:
     for fault in spec.faults.faults if each else ():
         line = f"  {fault.number}. {fault.kind}: {fault.place}, {fault.when}"
         screen.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_retest(spec: Any, screen: Console) -> None:
+    """Print which dies of an earlier run are measured again, if it is a retest."""
+    if spec.retest is not None:
+        names = ", ".join(site.name for site in spec.subjects)
+        screen.print(f"{spec.retest.text}: {names}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_warnings(spec: Any, plans: list[Any], screen: Console) -> list[dict[str, str]]:
@@ -138,11 +160,17 @@ def plan(
     bench: BenchPath = None,
     sim: Sim = None,
     faults: Faults = None,
+    only: Only = None,
+    retest: RetestRun = None,
+    bins: Bins = None,
 ) -> None:
     """Say what a campaign would do: stages, operations, limits, levels, time, disk. Nothing is energised or written."""
     from labctl.execution.plan import total
 
-    spec, plans = prepare(campaign, set_, seed, bench, sim, faults=faults)
+    chosen = options.names(only), options.names(bins, "--bins")
+    spec, plans = prepare(
+        campaign, set_, seed, bench, sim, faults=faults, only=chosen[0], retest=retest, bins=chosen[1]
+    )
     screen = console(stderr=as_json)
     for line in spec.map_drawing:
         screen.print(line, markup=False, highlight=False)
@@ -150,10 +178,13 @@ def plan(
     for text in getattr(spec.bench, "pulse_texts", ()):  # of a bench of instruments; a board has its own pulses
         screen.print(text, markup=False, highlight=False, soft_wrap=True)
     print_faults(spec, screen, each=True)
+    print_retest(spec, screen)
     warnings = print_warnings(spec, plans, screen)
     if as_json:
         stages = [{"die": p.die, **vars(s)} for p in plans for s in p.stages]
         answer = {"campaign": spec.name, "stages": stages, "total": vars(total(plans))}
+        if spec.retest is not None:
+            answer["retest"] = spec.retest.plain()
         if spec.faults is not None:
             answer["faults"] = spec.faults.plain()
         print(json.dumps({**answer, "warnings": warnings}))

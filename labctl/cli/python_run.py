@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl.cli.options import default_workers
-from labctl.cli.plan import prepare, print_faults, print_warnings
+from labctl.cli.plan import prepare, print_faults, print_retest, print_warnings
 from labctl.core.errors import BenchError, LabError
 from labctl.core.exit_codes import ExitCode
 from labctl.core.secrets import without_secrets
@@ -39,6 +39,8 @@ def run(
     bench: str | Path | None = None,
     sim: str | None = None,
     only: Sequence[str] | None = None,
+    retest: str | Path | None = None,
+    bins: Sequence[str] | None = None,
     values: Mapping[str, str] | None = None,
     faults: str | None = None,
     workers: int | None = None,
@@ -54,6 +56,8 @@ def run(
         seed: of the simulated world; by default the campaign's.
         bench: bench file; the real bench, unless `sim` is "bytes" or "tcp": then its twin.
         only: names of dies; all by default.
+        retest: folder of an earlier run of this campaign and wafer whose dies are measured again.
+        bins: soft bins of that run whose dies these are; all of dies that did not pass by default.
         values: values of the campaign file to change, such as ``{"stages.0.survey.v_read": "80 mV"}``.
         faults: "typical" rehearses a night.
         workers: processes for simulated dies.
@@ -74,14 +78,17 @@ def run(
     screen = console(stderr=True)
     changes = [f"{key}={value}" for key, value in (values or {}).items()]
     path = None if bench is None else Path(bench)
-    spec, plans = prepare(Path(campaign), changes, seed, path, sim, only=only, faults=faults)
+    earlier = None if retest is None else Path(retest)
+    spec, plans = prepare(Path(campaign), changes, seed, path, sim, only=only, faults=faults, retest=earlier, bins=bins)
     place = run_folder.default_folder(spec) if folder is None else Path(folder)
     run_folder.refuse_existing(place, [site.name for site in spec.subjects])
     if progress:
         print_faults(spec, screen)
+        print_retest(spec, screen)
         print_warnings(spec, plans, screen)
     patterns = {plan.die: plan.patterns for plan in plans if "@" not in plan.die}
     named = {"--out": place, "--seed": seed, "--bench": bench, "--sim": sim, "--faults": faults}
+    named |= {"--retest": retest, "--bins": None if bins is None else ",".join(bins)}
     named["--only"] = None if only is None else ",".join(only)
     words = [str(campaign), *(str(w) for name, value in named.items() if value is not None for w in (name, value))]
     words += [without_secrets(word) for change in changes for word in ("--set", change)]

@@ -15,11 +15,13 @@ from labctl.cli.options import (
     AcceptPlace,
     AsJson,
     BenchPath,
+    Bins,
     CampaignPath,
     Executor,
     Faults,
     Only,
     Reason,
+    RetestRun,
     RunFolder,
     Seed,
     Set,
@@ -29,7 +31,7 @@ from labctl.cli.options import (
     default_workers,
     names,
 )
-from labctl.cli.plan import prepare, print_faults, print_warnings
+from labctl.cli.plan import prepare, print_faults, print_retest, print_warnings
 from labctl.core.errors import BenchError
 from labctl.station.rehearse import rehearsed
 from labctl.terminal.progress import console, quantity
@@ -61,10 +63,14 @@ def run(
     executor: Executor = "",
     accept_place: AcceptPlace = False,
     faults: Faults = None,
+    retest: RetestRun = None,
+    bins: Bins = None,
 ) -> None:
     """Run a campaign on simulated dies, or with --bench on a bench: plan, carry out, seal in HDF5, print the figures.
 
     Example: labctl run examples/wine-passive.yaml --out runs/first --seed 7
+
+    Measure again what failed: labctl run overnight.yaml --retest runs/night --bins contact,weak
 
     Rehearse a night: labctl run overnight.yaml --bench bench.yaml --sim bytes --faults typical --seed 7
     """
@@ -74,7 +80,10 @@ def run(
     from labctl.terminal.progress import counted, duration
 
     start, screen = time.monotonic(), console(stderr=True)
-    spec, plans = prepare(campaign, set_, seed, bench, sim, only=names(only), pretest=pretest, faults=faults)
+    again, chosen = names(bins, "--bins"), names(only)
+    spec, plans = prepare(
+        campaign, set_, seed, bench, sim, only=chosen, pretest=pretest, faults=faults, retest=retest, bins=again
+    )
     folder = out or run_folder.default_folder(spec)
     run_folder.refuse_existing(folder, [site.name for site in spec.subjects])
     whole = total(plans)
@@ -85,6 +94,7 @@ def run(
         highlight=False,
     )
     print_faults(spec, screen)
+    print_retest(spec, screen)
     warnings = print_warnings(spec, plans, screen)
     with _options(plans, workers, executor, screen, accept_place) as options:
         ending, state = session.start(folder, spec, plans, command_line(), options)

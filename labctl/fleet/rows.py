@@ -1,15 +1,14 @@
 """The rows of a run: one per die and kernel group, from the journal of the run alone; no file of a die is opened."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from labctl.analysis.zones import zone_of
 from labctl.core.figure import Figures, split_name
-from labctl.storage.identity import Identity
+from labctl.storage.identity import Identity, run_id_of
 from labctl.storage.manifest import checked
 from labctl.storage.run_log import DieState, RunState, read_state
 
@@ -27,6 +26,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "die": (TEXT, "name of the die"),
     "x": (WHOLE, "column on the prober's map"),
     "y": (WHOLE, "row on the prober's map"),
+    "zone": (TEXT, "centre, middle or edge of the wafer; empty on a map of fewer than 4 columns or rows"),
     "golden": (YES, "a visit of the golden die, which counts in no yield"),
     "size": (TEXT, "nominal diameter of the kernels of the row; empty where all kernels of the die have one"),
     "state": (TEXT, "state of the newest try: done, pending, error, ..."),
@@ -36,6 +36,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "suspect": (TEXT, "why its figures are in doubt"),
     "tries": (WHOLE, "how often it was tried"),
     "finished": (TIME, "when the newest try ended or was last heard of; the start of the run if there was none"),
+    "retest": (TEXT, "run_id of the earlier run whose dies this run measured again; empty of a run that is no retest"),
     "body": (TEXT, "what the dies were: simulated, a bench, or its twin"),
     "faults": (YES, "faults were injected to rehearse a night: no measurement"),
     "operator": (TEXT, "who ran it"),
@@ -73,9 +74,10 @@ def rows_of(run: Path) -> RunRows:
     """
     state = read_state(run)
     meta = checked(state.meta, run / "journal.db")
-    run_id = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()[:32]
+    run_id = run_id_of(meta)
     of_run = _of_run(run, run_id, meta, state)
-    rows = tuple(row for die in state.dies.values() for row in _of_die(die, of_run))
+    places = Identity.of(state).places
+    rows = tuple(row for die in state.dies.values() for row in _of_die(die, of_run, str(zone_of(die.at, places) or "")))
     return RunRows(run_id, rows, {figure.key: figure.plain() for figure in Figures.of_run(meta).values()})
 
 
@@ -89,6 +91,7 @@ def _of_run(run: Path, run_id: str, meta: Mapping[str, Any], state: RunState) ->
         "lot": identity.lot,
         "wafer": identity.wafer,
         "notch": identity.notch,
+        "retest": str((meta.get("retest") or {}).get("run_id", "")),
         "body": str(meta.get("body", "")),
         "faults": bool(meta.get("faults")),
         "operator": str(meta.get("operator", "")),
@@ -98,7 +101,7 @@ def _of_run(run: Path, run_id: str, meta: Mapping[str, Any], state: RunState) ->
     }
 
 
-def _of_die(die: DieState, of_run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _of_die(die: DieState, of_run: Mapping[str, Any], zone: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of a die: one, or where sizes differ one per size, each with the figures of the whole die."""
     last = die.last
     row = {
@@ -106,6 +109,7 @@ def _of_die(die: DieState, of_run: Mapping[str, Any]) -> Iterator[dict[str, Any]
         "die": die.name,
         "x": die.at[0],
         "y": die.at[1],
+        "zone": zone,
         "golden": die.golden,
         "size": "",
         "state": die.state.value,

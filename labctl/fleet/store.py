@@ -18,7 +18,7 @@ from labctl.core.figure import Figure, Figures
 from labctl.core.known_files import what_is
 from labctl.fleet.rows import COLUMNS, NUMBER, TEXT, TIME, WHOLE, YES, RunRows, figure_of
 
-VERSION = 2
+VERSION = 3
 """Of the columns; a file of another version is refused, and made anew from the run folders."""
 PATIENCE = 60.0
 """How long another program is waited for that adds to the file, s."""

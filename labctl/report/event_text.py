@@ -202,13 +202,14 @@ def redo(state: RunState, alive: bool, run: str, argv: Sequence[str]) -> list[Re
     if broken:
         message = f"go on with these only: {_why(state, broken)}"
         steps.append(Redo(message, _command("resume", run, "--only", ",".join(broken))))
+    bins = {
+        "contact": "no contact; clean needles and pads, then measure again in a new run",
+        "limit": "stopped by a limit; look at the die first, then measure again in a new run",
+    }
+    for name, why in bins.items():
+        if dies := [d for d in state.subjects if d.state in (State.CONTACT_FAIL, State.LIMIT_STOP) and d.bin == name]:
+            steps.append(Redo(f"{counted(len(dies), 'die')}: {why}", new_run(argv, retest=run, bins=name)))
     again = {
-        "no contact; clean needles and pads, then measure again in a new run": [
-            d.name for d in state.subjects if d.state is State.CONTACT_FAIL
-        ],
-        "stopped by a limit; look at the die first, then measure again in a new run": [
-            d.name for d in state.subjects if d.state is State.LIMIT_STOP
-        ],
         "skipped; measure in a new run": [
             d.name for d in state.subjects if d.state is State.SKIPPED and d.name not in excluded
         ],
@@ -217,7 +218,7 @@ def redo(state: RunState, alive: bool, run: str, argv: Sequence[str]) -> list[Re
         ],
     }
     steps += [
-        Redo(f"{counted(len(names), 'die')}: {why}", new_run(argv, names)) for why, names in again.items() if names
+        Redo(f"{counted(len(names), 'die')}: {why}", new_run(argv, only=names)) for why, names in again.items() if names
     ]
     return steps
 
@@ -233,18 +234,27 @@ def _command(*parts: str) -> str:
     return shlex.join(["labctl", *parts])
 
 
-def new_run(argv: Sequence[str], only: Sequence[str]) -> str:
+def new_run(argv: Sequence[str], *, only: Sequence[str] = (), retest: str = "", bins: str = "") -> str:
     """Return the command that started a run, for some of its dies and into a new folder.
 
-    >>> new_run(["/venv/bin/labctl", "run", "a.yaml", "--out", "runs/a", "--seed=7"], ["D1", "D2"])
+    Args:
+        only: names of the dies.
+        retest: folder of the run whose dies in `bins` are measured again.
+
+    >>> new_run(["/venv/bin/labctl", "run", "a.yaml", "--out", "runs/a", "--seed=7"], only=["D1", "D2"])
     'labctl run a.yaml --seed=7 --only D1,D2'
     """
     kept, skip = [], False
     for word in list(argv)[1:]:
         if skip:
             skip = False
-        elif word in ("--out", "--only"):
+        elif word in _OF_ONE_RUN:
             skip = True
-        elif not word.startswith(("--out=", "--only=")):
+        elif not word.startswith(tuple(f"{option}=" for option in _OF_ONE_RUN)):
             kept.append(word)
-    return _command(*kept, "--only", ",".join(only))
+    chosen = ["--retest", retest, "--bins", bins] if retest else ["--only", ",".join(only)]
+    return _command(*kept, *chosen)
+
+
+_OF_ONE_RUN = ("--out", "--only", "--retest", "--bins")
+"""Options that another run does not have from the one before it."""

@@ -13,7 +13,7 @@ from labctl.core.errors import StorageError
 from labctl.core.events import Level
 from labctl.core.texts import visible, visible_json
 from labctl.files import digest
-from labctl.report import page_parts
+from labctl.report import page_parts, retested
 from labctl.report.drawings import Drawings
 from labctl.report.judged_parts import judgement_of
 from labctl.report.report_data import Facts, ReportEvent, gather
@@ -76,6 +76,7 @@ def page(facts: Facts, folder: Path, drawings: Drawings | None = None) -> str:
         network_columns=page_parts.NETWORK_COLUMNS,
         networks=page_parts.network_rows(networks),
         best=in_words(networks),
+        retest=retested.of_facts(facts),
         judged=judgement_of(facts, colours),
         drift=page_parts.trends(facts),
         histograms=page_parts.histograms(facts.distributions),

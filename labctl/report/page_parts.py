@@ -23,6 +23,7 @@ from labctl.report.die_pictures import curves
 from labctl.report.drawings import Drawings
 from labctl.report.judgement import outside
 from labctl.report.report_data import DieFacts, Facts
+from labctl.report.retested import bins_of, final, first_pass
 from labctl.report.templates import swatch
 from labctl.report.wafer_maps_svg import Map, maps
 from labctl.storage.results import DieData
@@ -72,6 +73,10 @@ def in_large(facts: Facts) -> list[tuple[str, str, str]]:
     if facts.without_verdict and not facts.good:
         title, number = f"measured dies; {NO_LIMITS}", facts.without_verdict
     rows = [(title, f"{number} / {facts.meant}", f"{counted(rest, 'die')} left out" if rest else "")]
+    if facts.retest is not None:
+        after = final(facts.retest, bins_of(facts))
+        for name, one in (("first-pass yield", first_pass(facts.retest)), ("final yield", after)):
+            rows.append((name, f"{100 * one.share:.1f} %", f"{one.good} of {one.dies} dies"))
     for figure in (f for f in facts.figures if f.shown is Shown.HEADLINE):
         values = [v for d in facts.dies if (v := d.figures.get(figure.key)) is not None and math.isfinite(v)]
         if values:
@@ -124,9 +129,11 @@ def columns(facts: Facts) -> list[tuple[str, str, bool, str]]:
     """Return the headings of the table of dies: title, unit, whether it is text, and what it is."""
     figures = [(f.title, f.shown_unit, False, f.note) for f in _shown(facts)]
     why = [("why", "", True, "")] if any(_why(d) for d in facts.dies) else []
+    before = [] if facts.retest is None else [("before", "", True, "soft bin in the run whose dies are measured again")]
     first = [
         ("die", "", True, ""),
         ("bin", "", True, "soft bin"),
+        *before,
         ("hard bin", "", False, "its number; 1 is good, 99 measured and judged by nothing"),
         ("tries", "", False, ""),
     ]
@@ -154,6 +161,7 @@ def rows(facts: Facts, colours: Mapping[str, str]) -> list[list[tuple[Any, Any, 
             [
                 (name, order, "left"),
                 (mark(d, colours) + (d.bin or d.state), d.bin or d.state, "left"),
+                *_before(d, facts),
                 (d.hard or "", d.hard or "", ""),
                 (len(d.tries) or "", len(d.tries) or "", ""),
                 *figures,
@@ -192,6 +200,14 @@ def network_rows(of_run: Sequence[NetworkOverDies]) -> list[list[tuple[Any, Any,
         numbers = [percent(one.fidelity, 2), *map(percent, (one.accuracy, one.software, one.drop))]
         table.append([(one.solution, one.solution, ""), (one.dies, one.dies, ""), *numbers, (link, lowest, "left")])
     return table
+
+
+def _before(die: DieFacts, facts: Facts) -> list[tuple[Any, Any, str]]:
+    """Return the bin of a die before a retest; nothing in a run that is none."""
+    if facts.retest is None:
+        return []
+    given = facts.retest.before.get(die.name)
+    return [(given.name if given else "", given.name if given else "", "left")]
 
 
 def in_short(die: DieFacts, facts: Facts) -> str:

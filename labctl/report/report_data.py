@@ -21,6 +21,7 @@ from labctl.core.die_state import ACTIVE, State
 from labctl.core.events import VisitJudged
 from labctl.core.figure import Figure, Figures
 from labctl.core.picture import Declared, pictures_of_run
+from labctl.core.retest import Retest
 from labctl.report import event_text
 from labctl.report.bench_state import bench_text
 from labctl.report.formulas import formulas_of
@@ -121,6 +122,7 @@ class Facts:
         accuracies: the different terms under which accuracies of dies were reached, in words.
         wafer: which it was on, for the page.
         comparison: what distributions are compared with: limits and nominal values.
+        retest: the earlier run whose dies it measured again, None of a run that is no retest.
         faults: injected to rehearse a night, as plain data, None of a run without; `rehearsal` says so in words.
     """
 
@@ -155,6 +157,7 @@ class Facts:
     faults: Mapping[str, Any] | None = None
     rehearsal: str = ""
     wafer: Identity | None = None
+    retest: Retest | None = None
     made: float = field(default_factory=time.time)
 
     @property
@@ -264,6 +267,7 @@ def facts_of(
         faults=rehearsal(state),
         rehearsal=rehearsal_text(state),
         wafer=Identity.of(state),
+        retest=Retest.of(meta.get("retest")),
         figures=tuple(declared[name] for name in declared.in_order(n for d in dies for n in d.figures)),
     )
 

@@ -7,8 +7,17 @@ from typing import Any
 
 from labctl.analysis.distributions import Comparison
 from labctl.analysis.networks import over_dies
-from labctl.report.judgement import bin_yields, capabilities, defects_of_cells, failed_bins, failed_rules, is_judged
+from labctl.core.retest import Retest
+from labctl.report.judgement import (
+    bin_yields,
+    capabilities,
+    defects_of_cells,
+    failed_bins,
+    failed_rules,
+    is_judged,
+)
 from labctl.report.report_data import Facts
+from labctl.report.retested import bins_of, final, first_pass
 from labctl.storage.vouching import sealed_json
 
 FORMAT = 1
@@ -22,6 +31,7 @@ def as_json(facts: Facts) -> str:
         "limits": {name: {"low": limits.low, "high": limits.high} for name, limits in facts.limits.items()},
         "capabilities": [{**asdict(one), "cpk": one.cpk} for one in capabilities(facts)],
         "yields": [asdict(one) for one in bin_yields(facts)] if is_judged(facts) else [],
+        "retest": None if facts.retest is None else retest_as_data(facts, facts.retest),
         "failures": {
             "bins": [asdict(cause) for cause in failed_bins(facts)],
             "rules": [asdict(cause) for cause in failed_rules(facts)],
@@ -39,9 +49,25 @@ def as_json(facts: Facts) -> str:
     return sealed_json(plain)
 
 
+def retest_as_data(facts: Facts, retest: Retest) -> dict[str, Any]:
+    """Return a retest as JSON has it."""
+    now = bins_of(facts)
+    dies = [
+        {"die": name, "before": retest.before[name].name, "now": now[name].name} for name in retest.dies if name in now
+    ]
+    return {
+        "run": retest.run,
+        "run_id": retest.run_id,
+        "bins": list(retest.bins),
+        "first_pass": asdict(first_pass(retest)),
+        "final": asdict(final(retest, now)),
+        "dies": dies,
+    }
+
+
 def _without(facts: Facts) -> Facts:
     """Return facts without what is written in another form, or not at all."""
-    return replace(facts, figures=(), pictures=(), wafer=None, comparison=Comparison())
+    return replace(facts, figures=(), pictures=(), wafer=None, retest=None, comparison=Comparison())
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from labctl.config.bins import MEASURED, NO_LIMITS
 from labctl.core.errors import NotThereError, StorageError
 from labctl.core.figure import Figure, Figures, Shown, split_name
 from labctl.core.picture import CellMap, Declared, pictures_of_run
+from labctl.report import retested
 from labctl.report.accuracies import accuracy_texts
 from labctl.report.bench_state import bench_text_of
 from labctl.report.die_figures import (
@@ -147,6 +148,8 @@ def show(
         console.print(f"This run is unfinished: {counts}.", markup=False)
     if text := rehearsal_text_of(path, run.meta):
         console.print(f"{text}.", markup=False, highlight=False, soft_wrap=True)
+    if text := retested.of_path(path, run.meta):
+        console.print(f"{text[:1].upper()}{text[1:]}.", markup=False, highlight=False, soft_wrap=True)
     if bench := bench_text_of(path):
         console.print(f"{bench}.", markup=False, highlight=False)
     for f in dies:

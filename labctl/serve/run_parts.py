@@ -10,7 +10,7 @@ from labctl.analysis.measurements import Counts
 from labctl.analysis.networks import in_words
 from labctl.core.errors import LabError, NotThereError
 from labctl.core.texts import visible
-from labctl.report import page_parts
+from labctl.report import page_parts, retested
 from labctl.report.bench_state import LIVE
 from labctl.report.drawings import Drawings
 from labctl.report.formulas import formulas_of
@@ -42,6 +42,7 @@ def of_now(now: Now, facts: Facts) -> dict[str, str]:
             by="" if now.alive == SOMEBODY else now.alive,
             live=now.bench.startswith(LIVE),
             rehearsal=facts.rehearsal,
+            retest=retested.of_facts(facts),
         ),
         "now": _drawn(
             "now",

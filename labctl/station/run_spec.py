@@ -21,6 +21,7 @@ from labctl.core.fiducial import Fiducial
 from labctl.core.limits import Limits
 from labctl.core.planned_fault import InjectedFaults
 from labctl.core.procedure import Procedure
+from labctl.core.retest import Retest
 from labctl.core.site import Site
 from labctl.core.units import Kelvin
 from labctl.files import Loaded, digest, names_of
@@ -81,6 +82,7 @@ class RunSpec:
         layout: the places of the wafer, as its map was read or drawn; None without a wafer.
         golden: the reference die, one of `others`; `visit`: the stages of a visit.
         faults: injected into simulated instruments and dies, to rehearse a night; None for a run without.
+        retest: the earlier run whose dies are measured again; None for a run that is no retest.
         declared: the figures and pictures that are made of what it measures, as plain data.
         operator: who answers for the run, as the campaign says; "" if it does not.
         loaded: the YAML files as they were read, the campaign first, for messages that name a line.
@@ -112,6 +114,7 @@ class RunSpec:
     golden: Site | None = None
     visit: tuple[Procedure, ...] = ()
     faults: InjectedFaults | None = None
+    retest: Retest | None = None
     declared: Mapping[str, Any] = field(default_factory=dict)
     operator: str = ""
     loaded: tuple[Loaded[Any], ...] = field(default=(), repr=False, compare=False)
@@ -194,6 +197,7 @@ class RunSpec:
             "fiducials": [fiducial.model_dump(mode="json") for fiducial in self.fiducials],
             "wafer_map": None if self.layout is None else self.layout.to_json(),
             "faults": None if self.faults is None else self.faults.plain(),
+            "retest": None if self.retest is None else self.retest.plain(),
             **self.declared,
         }
 

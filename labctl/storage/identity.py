@@ -1,9 +1,17 @@
 """Wafer, lot and map of a run, as other people's formats name them."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from labctl.storage.run_log import RunState
+
+
+def run_id_of(meta: Mapping[str, Any]) -> str:
+    """Return the digest of what a run was started with, 32 hexadecimal digits: the same wherever its folder lies."""
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

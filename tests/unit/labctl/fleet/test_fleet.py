@@ -168,7 +168,7 @@ def test_what_is_no_fleet_is_refused(tmp_path):
     with pytest.raises(StorageError, match="has none of our marks"):
         store.read(path)
     parquet.write_table(pa.table({"a": [1]}).replace_schema_metadata({"labctl.fleet": "9"}), path)
-    with pytest.raises(StorageError, match="of version 9; expected a fleet of version 2"):
+    with pytest.raises(StorageError, match="of version 9; expected a fleet of version 3"):
         store.read(path)
 
 

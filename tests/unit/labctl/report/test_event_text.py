@@ -156,4 +156,4 @@ def test_no_event_is_without_a_test() -> None:
 
 def test_a_command_is_quoted_and_names_no_old_folder() -> None:
     argv = ["/a/labctl", "run", "my file.yaml", "--out=x", "--only", "D9", "--seed", "7"]
-    assert new_run(argv, ["D1"]) == "labctl run 'my file.yaml' --seed 7 --only D1"
+    assert new_run(argv, only=["D1"]) == "labctl run 'my file.yaml' --seed 7 --only D1"

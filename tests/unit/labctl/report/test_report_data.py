@@ -19,6 +19,7 @@ from labctl.core.errors import StorageError
 from labctl.core.figure import Figures
 from labctl.core.planned_fault import InjectedFaults, PlannedFault
 from labctl.core.record import Record
+from labctl.core.retest import GivenBin, Retest
 from labctl.core.units import Conductances
 from labctl.report.rehearsal import rehearsal
 from labctl.report.report_data import Facts, gather
@@ -115,7 +116,13 @@ def test_what_is_left_to_do_is_a_command_to_paste(night: Night) -> None:
     assert gather(start).redo == (("go on: 6 dies not begun", f"labctl resume {start}"),)
     commands = [command for _, command in gather(kill).redo]
     again = "labctl run night.yaml --set 'accept.fidelity=97 %' --only"
-    assert commands == [f"labctl resume {kill}", f"labctl resume {kill} --only D", f"{again} C", f"{again} B"]
+    retest = again.replace("--only", "--retest")
+    assert commands == [
+        f"labctl resume {kill}",
+        f"labctl resume {kill} --only D",
+        f"{retest} {kill} --bins contact",
+        f"{again} B",
+    ]
     whys = {command: why for why, command in gather(end).redo}
     assert whys[f"{again} E"] == "1 die: skipped; measure in a new run"
     assert whys[f"labctl resume {end} --only D"] == "go on with these only: 1 interrupted"
@@ -161,13 +168,15 @@ def test_every_accuracy_has_its_terms(night: Night) -> None:
 
 
 def with_limits(facts: Facts) -> Facts:
-    """Return facts of a wafer with zones and rules, whose dies have a nominal size and trends with their limits."""
+    """Return facts of a retest of a wafer with zones and rules, whose dies have a nominal size and limits."""
     rule = {"bin": "low-fidelity", "hard": 2, "when": "fidelity < 98 %"}
     line = (Line(LineKind.LIMIT, 98.0, "write fidelity ≥ 98.00 %"),)
     nominal = {"80 nm": {"g_p": 4e-4, "g_ap": 2e-4, "tmr": 1.0}}
     dies = [replace(d, zone=Zone.EDGE, measured=replace(d.measured, nominal=nominal)) for d in facts.dies]
+    before = {d.name: GivenBin("contact", 5) for d in facts.dies}
     return replace(
         facts,
+        retest=Retest("runs/a", "4f", ("contact",), before, before),
         dies=tuple(dies),
         series=tuple(replace(one, lines=line) for one in facts.series),
         distributions=tuple(replace(one, lines=line) for one in facts.distributions),
