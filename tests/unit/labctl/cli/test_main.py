@@ -107,7 +107,7 @@ def test_an_output_that_cannot_be_written_is_told_at_the_end(monkeypatch, capsys
         (["run", "c.yaml", "--pretest=0"], "--pretest=0: expected at least 1; see: labctl run --help"),
         (
             ["run", "c.yaml", "--bensh", "b"],
-            "no such option: --bensh (Possible options: --bench)",
+            "no such option: --bensh (Possible options: --bench, --bins)",
         ),
         (["run"], "missing argument 'CAMPAIGN'; see: labctl run --help"),
         (["ran"], "no such command 'ran'"),
