@@ -38,6 +38,20 @@ class SentioOptions(ChuckOptions):
     bins_on_map: bool = Field(
         default=False, description="show the hard bin of each die that ends on SENTIO's own map, by the same number"
     )
+    clean_every: int = Field(
+        default=0,
+        ge=0,
+        description="touches of this connection after which needles are cleaned before the next die; 0: never",
+    )
+    clean_on_bad_contact: bool = Field(
+        default=False, description="clean the needles, once a die, when its contact fails, before they touch again"
+    )
+    clean_touchdowns: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="touches of one cleaning on SENTIO's cleaning substrate; 0: as SENTIO has it",
+    )
 
 
 class MpiSentio(ChuckProber):
@@ -55,6 +69,7 @@ class MpiSentio(ChuckProber):
     def __init__(self, transport: Transport, name: str, options: SentioOptions, permit: Permit) -> None:
         super().__init__(name, options, permit)
         self._station = options
+        self._since_cleaning = 0
         self._link = SentioLink(transport, name)
 
     def connect(self) -> str:
@@ -136,9 +151,40 @@ class MpiSentio(ChuckProber):
                 f"{self.name}: bin {number} was set at ({place}), and SENTIO's map has '{read}' there"
             )
 
+    # -- cleaning
+
+    @property
+    def cleans_bad_contact(self) -> bool:
+        """Whether the bench file asks for clean needles after a contact that failed."""
+        return self._station.clean_on_bad_contact
+
+    def cleaning_due(self) -> str:
+        """Return after how many touches of this connection the needles have to be cleaned, empty if not yet."""
+        most = self._station.clean_every
+        return f"{self._since_cleaning} touches" if most and self._since_cleaning >= most else ""
+
+    def clean(self) -> None:
+        """Separate, have SENTIO clean the needles, and separate again, each verified; the place counts as unknown.
+
+        [?] No public source says where the chuck is afterwards, and at which height.
+
+        Raises:
+            NeedlesDown: the needles are not verified up, before or after it.
+            InstrumentError: the station has no cleaning, or refused.
+        """
+        self._require_gap(self._levels())
+        self.separate()
+        self.permit()
+        self._up = self._down = self._place = None
+        touches = self._station.clean_touchdowns
+        self._move(f"aux:cleaning:start {touches}" if touches else "aux:cleaning:start")
+        self.separate()
+        self._since_cleaning = 0
+
     # -- z
 
     def _go_to_contact(self) -> None:
+        self._since_cleaning += 1
         self._move("move_chuck_contact")
 
     def _go_to_separation(self) -> None:

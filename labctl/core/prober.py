@@ -100,6 +100,24 @@ class BinMap(Protocol):
 
 
 @runtime_checkable
+class Cleaning(Protocol):
+    """A prober that cleans its needles; each cleaning is a motion, which asks the permit and ends separated."""
+
+    @property
+    def cleans_bad_contact(self) -> bool:
+        """Whether needles whose contact fails are to be cleaned."""
+        ...
+
+    def cleaning_due(self) -> str:
+        """Return why the needles have to be cleaned before the next die, empty if they have not."""
+        ...
+
+    def clean(self) -> None:
+        """Have the needles cleaned, and be separated, verified; which die is under them is unknown until a step."""
+        ...
+
+
+@runtime_checkable
 class Compensated(Protocol):
     """A prober that may put the chuck off the heights that it tells; `in_contact` is then what heights allow."""
 

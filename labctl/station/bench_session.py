@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from instruments.bench import Bench
+from instruments.cleaning import arrive, clean_for_contact
 from instruments.contact import Needles, check_contact, check_first_contact
 from instruments.fiducial import FiducialResult, Ground, PadGround, fits, prove
 from instruments.open_bench import OpenBench
@@ -93,22 +94,25 @@ class OnBench:
         record: dict[str, Any] = {"identities": dict(opened.identities), "calibrations": dict(opened.calibrations)}
         if opened.prober is not None:
             say(State.MOVING)
-            spot = () if subject.subsite is None else (subject.subsite,)
-            die.land()
-            place = opened.prober.step(*subject.at, *spot)
+            prober, needles, cleaned = opened.prober, Needles(die), list[str]()
+            at = (*subject.at, *(() if subject.subsite is None else (subject.subsite,)))
+            place = arrive(needles, prober, at, cleaned)
             say(State.CONTACT_CHECK)
 
             def again() -> None:
                 say(State.RETOUCH)
+                clean_for_contact(needles, prober, at, cleaned)
                 say(State.CONTACT_CHECK)
 
             before, touching = self._touches(subject), partial(self._touching, subject)
-            touched = touch_down(Needles(die), opened.prober, before, retouching=again, touching=touching)
+            touched = touch_down(needles, prober, before, retouching=again, touching=touching)
             record |= {
                 "place": [place.col, place.row],
                 "touches": touched.touches,
                 "contact_resistance": _by_pads(touched.resistance),
             }
+            if cleaned:
+                record["cleaned"] = cleaned
             if self._fiducials:
                 record["fiducials"], self._fiducials = [fiducial_json(fiducial) for fiducial in self._fiducials], []
         else:

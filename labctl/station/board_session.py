@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from instruments.board_bench import Exchange
 from instruments.board_needles import BoardNeedles
+from instruments.cleaning import arrive, clean_for_contact
 from instruments.fiducial import FiducialResult, LineGround, fits
 from instruments.manual_prober import TypeIn
 from instruments.open_board import OpenBoard
@@ -116,17 +117,20 @@ class OnBoard:
             ContactError: a line does not touch after the touches that are allowed, or it is another die.
         """
         say(State.MOVING)
-        spot = () if subject.subsite is None else (subject.subsite,)
-        needles.land()
-        place = prober.step(*subject.at, *spot)
+        cleaned = list[str]()
+        at = (*subject.at, *(() if subject.subsite is None else (subject.subsite,)))
+        place = arrive(needles, prober, at, cleaned)
         say(State.CONTACT_CHECK)
 
         def again() -> None:
             say(State.RETOUCH)
+            clean_for_contact(needles, prober, at, cleaned)
             say(State.CONTACT_CHECK)
 
         before, touching = self._touches(subject), partial(self._touching, subject)
         touched = touch_down(needles, prober, before, retouching=again, touching=touching)
+        if cleaned:
+            record["cleaned"] = cleaned
         if self._fiducials:
             record["fiducials"], self._fiducials = [fiducial_json(fiducial) for fiducial in self._fiducials], []
         record |= {

@@ -45,6 +45,9 @@ from sim_backend.emulators.world import World
 
 __all__ = ["ProberState", "Sentio", "SiteHeights", "StationMap"]
 
+MOST_CLEANING = 100
+"""[?] Most touches of one cleaning."""
+
 
 class Sentio(Instrument):
     """A SENTIO prober at the needles of the world.
@@ -67,6 +70,7 @@ class Sentio(Instrument):
         self.step: int | None = None
         self.site = 0
         self.xy = [0.0, 0.0]
+        self.cleans_itself = False
         self.compensation, self._short = COMPENSATIONS[1], 0.0
         self.bins = BinTable(wafer, self._here)
         self._commands = self._table() | self.bins.commands()
@@ -131,6 +135,8 @@ class Sentio(Instrument):
             "status:get_chuck_temp": bound(lambda: f"{self.state.temperature:.2f}", 0),
             "status:get_chuck_temp_setpoint": bound(lambda: f"{self.state.setpoint:.2f}", 0),
             "status:set_chuck_temp": bound(self._set_temperature, 2),
+            "aux:cleaning:start": bound(self._clean, 1),
+            "aux:cleaning:enable_auto": bound(lambda v: self._flag("cleans_itself", v.lower() in yes), 1),
             "move_chuck_contact": bound(self._contact, 0),
             "move_chuck_separation": bound(lambda: self._go("separation"), 0),
             "move_chuck_hover": bound(self._hover, 0),
@@ -209,6 +215,28 @@ class Sentio(Instrument):
         if self.heights.contact is None:
             raise ProberError(NO_CONTACT_HEIGHT, "Contact height is not set")
         return self._go("contact")
+
+    def _clean(self, touchdowns: str = "3") -> None:
+        """Touch the cleaning substrate, beside the wafer, and come back separated.
+
+        [?] How often it touches by itself, where it ends, and that no other counter counts it, no public source says
+        but for the last. Needles under voltage are noted as at any touch.
+        """
+        self._ready()
+        number = int(touchdowns)
+        if not 1 <= number <= MOST_CLEANING:
+            raise ProberError(OUT_OF_BOUNDS, f"Touchdowns must be 1 to {MOST_CLEANING}")
+        if not self.state.cleaning:
+            raise ProberError(NO_HANDLER, "No cleaning substrate")
+        if self.heights.contact is None:
+            raise ProberError(NO_CONTACT_HEIGHT, "Contact height is not set")
+        self._go("separation")
+        self.world.advance(self.world.timing.step)
+        self.world.clean_needles(number)
+        self.world.advance(2 * number * self.world.timing.contact + self.world.timing.step)
+        self.state.cleaned += number
+        if self.state.ends_cleaning_in_contact:
+            self._go("contact")
 
     def _hover(self) -> str:
         if not self.hover_on:
@@ -397,7 +425,9 @@ class Sentio(Instrument):
 
         def state() -> str:
             parts = (self.heights, self.state, self.mode, self.overtravel_on, self.hover_on, self.level, self.step)
-            return repr((*parts, self.site, self.xy, self.compensation, self.bins.bins, self.bins.size))
+            return repr(
+                (*parts, self.cleans_itself, self.site, self.xy, self.compensation, self.bins.bins, self.bins.size)
+            )
 
         def field_of(name: str) -> Leave:
             def leave(rng: Random) -> str:

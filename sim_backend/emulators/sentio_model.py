@@ -62,9 +62,12 @@ class ProberState:
             station reports stay as they are set (issue 47 of the vendor's client); that the sign is free, and which
             levels are shifted, is [?].
         compensated: the levels that are shifted.
+        cleaning: it has a cleaning substrate.
+        cleaned: touches on it.
         short: how far below contact a contact move stops, um; the needles do not touch.
         stuck: part that a step does not move while its reply names the wanted die: "chuck" (the map moves on, the
             chuck does not), "all" (neither moves), "" none.
+        ends_cleaning_in_contact: after a cleaning the chuck goes up at its old place.
         stuck_in_contact: a separation is answered and not executed.
     """
 
@@ -76,10 +79,13 @@ class ProberState:
     touches: int = 0
     compensation: float = 0.0
     compensated: tuple[str, ...] = LEVELS
+    cleaning: bool = True
+    cleaned: int = 0
     short: float = 0.0
     stuck: str = ""
     stuck_in_contact: bool = False
+    ends_cleaning_in_contact: bool = False
 
 
-FAULTS = ("short", "stuck", "stuck_in_contact")
+FAULTS = ("short", "stuck", "stuck_in_contact", "ends_cleaning_in_contact")
 """Fields of the state that are faults of the machine and not what somebody left."""

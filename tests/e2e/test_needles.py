@@ -10,6 +10,7 @@ import pytest
 from instruments.check_bench import check_bench
 from labctl import files
 from labctl.core.errors import BenchError, ContactError
+from labctl.core.events import Approached, DieEvent
 from labctl.core.exit_codes import Status
 from labctl.core.site import Site
 from labctl.execution import die_job
@@ -17,6 +18,8 @@ from labctl.execution.die_job import Job, run_die
 from labctl.execution.stop import Stop
 from labctl.station.bench_setup import on_bench, twin_of
 from labctl.station.hand_session import bench_limits
+from labctl.storage.event_rows import event_rows
+from labctl.storage.journal import Journal
 from protocols.by_hand import MapCells
 
 BENCH = Path(__file__).parents[2] / "examples" / "bench-two-arrays.yaml"
@@ -27,8 +30,10 @@ def night(small, tmp_path, monkeypatch):
     """Return a function that measures three dies on a twin that `prepare` may change, over `sim`."""
     monkeypatch.setattr(die_job, "seal_in_subprocess", lambda folder, die: "")
 
-    def run(prepare=lambda twin: None, sim="bytes", by_hand=False, **contact):
+    def run(prepare=lambda twin: None, sim="bytes", by_hand=False, prober=None, **contact):
         file = {**small.BENCH, "contact": {**small.BENCH["contact"], **contact}}
+        own = small.BENCH["instruments"]
+        file["instruments"] = {**own, "prober": {**own["prober"], **(prober or {})}}
         bench = small.Bench.model_validate(file, context={"file": True})
         subjects = [Site(f"D{k}", small.description(), 5 + k, (k, 0)) for k in range(1 if by_hand else 3)]
         twin = twin_of(bench, subjects, sim, by_hand=by_hand)
@@ -190,3 +195,57 @@ def test_ground_that_is_not_wired_is_refused_with_file_and_line(small, tmp_path,
     with pytest.raises(BenchError, match=f"'{key}: grounded' needs a ground row") as caught:
         files.read(path, small.Bench)
     assert f"bench.yaml:{line}" in str(caught.value)
+
+
+def approaches(folder, dies):
+    """Return what the journals say of the approach of each die."""
+    notes = []
+    for name in dies:
+        with Journal.open(folder / "dies" / name, readonly=True) as journal:
+            rows = [row.event for row in event_rows(DieEvent, journal.events())]
+        notes += [event.notes for event in rows if isinstance(event, Approached)]
+    return notes
+
+
+def test_needles_are_cleaned_when_it_is_due_and_bins_are_on_the_map_of_the_station(night, tmp_path):
+    twin, results = night(prober={"clean_every": 2, "clean_touchdowns": 4, "bins_on_map": True})
+    assert [r.outcome.status for r in results] == [Status.SUCCESS] * 3
+    prober = twin.instruments["prober"]
+    assert (prober.state.touches, prober.state.cleaned, prober.level) == (3, 4, "separation")
+    assert prober.bins.bins == {(k, 0, None): 99 for k in range(3)}
+    notes = approaches(tmp_path, ["D0", "D1", "D2"])
+    assert [note.get("cleaned") for note in notes] == [None, None, ["2 touches"]]
+    assert twin.ledger.count("cleaned") == 1
+    assert_unharmed(twin)
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["ends separated", "ends in contact"])
+def test_needles_whose_contact_fails_are_cleaned_once_before_they_touch_again(night, tmp_path, ends):
+    def prepare(twin):
+        state, commands = twin.instruments["prober"].state, twin.instruments["prober"]._commands
+        state.short, state.ends_cleaning_in_contact = 40, ends
+        clean = commands["aux:cleaning:start"]
+
+        def cleaned(arguments):
+            state.short = 0.0  # what kept the needles from the pads is gone
+            return clean(arguments)
+
+        commands["aux:cleaning:start"] = cleaned
+
+    twin, results = night(prepare, prober={"clean_on_bad_contact": True})
+    assert [r.outcome.status for r in results] == [Status.SUCCESS] * 3
+    assert [note.get("cleaned") for note in approaches(tmp_path, ["D0", "D1", "D2"])] == [["no contact"], None, None]
+    assert twin.ledger.hot_switches == twin.ledger.moves_in_contact == 0, twin.ledger.events
+    assert not twin.world.in_contact
+
+
+def test_a_station_without_a_cleaning_substrate_ends_the_die_with_its_reason_and_the_needles_up(night):
+    def prepare(twin):
+        twin.instruments["prober"].state.short = 40
+        twin.instruments["prober"].state.cleaning = False
+
+    twin, results = night(prepare, prober={"clean_on_bad_contact": True})
+    assert [r.outcome.status for r in results] == [Status.FAIL] * 3
+    assert "this station has no such module" in results[0].outcome.reason
+    assert not twin.world.in_contact
+    assert twin.ledger.hot_switches == 0

@@ -10,7 +10,7 @@ from instruments.sentio_reply import ERRORS, parse_reply
 from instruments.stepping import ChuckPlace, misled
 from instruments.transcript import TranscriptReplay
 from labctl.core.errors import ContactError, InstrumentError
-from labctl.core.prober import BinMap, Compensated, Heights, Position, Prober, Subsite
+from labctl.core.prober import BinMap, Cleaning, Compensated, Heights, Position, Prober, Subsite
 
 FILES = Path(__file__).parents[2] / "golden" / "transcripts"
 OPTIONS = SentioOptions(overtravel_ceiling=50e-6)
@@ -114,6 +114,56 @@ def test_a_bin_is_set_on_the_map_and_read_back_without_a_permit():
 def test_a_bin_that_is_not_taken_is_an_error(talk, words):
     with TranscriptReplay([(">", "map:bins:get_num_bins"), *talk]) as wire, pytest.raises(InstrumentError, match=words):
         prober(wire).set_bin(4, 7, None, 5)
+
+
+CONTACT = SITE + HEIGHTS + HEIGHTS + z(11000) + [(">", "move_chuck_contact"), ("<", "0,0,11330")] + z(11330)
+
+
+def test_needles_are_cleaned_from_separation_and_end_separated():
+    calls = []
+    with replay("clean") as talk:
+        made = prober(talk, lambda: calls.append("off?"), clean_touchdowns=5)
+        assert isinstance(made, Cleaning)
+        assert not made.cleans_bad_contact
+        made.clean()
+        assert made._place is None
+    assert len(calls) == 3, "before the separation, the cleaning and the separation"
+
+
+def test_cleaning_is_due_after_so_many_touches_of_the_connection():
+    cleaning = HEIGHTS + separating(11330, 11000) + [(">", "aux:cleaning:start"), ("<", "0,0,OK")]
+    cleaning += separating(11000, 11000)
+    with TranscriptReplay(CONTACT + separating(11330, 11000) + CONTACT + cleaning) as wire:
+        made = prober(wire, clean_every=2)
+        made.contact()
+        assert made.cleaning_due() == ""
+        made.separate()
+        made.contact()
+        assert made.cleaning_due() == "2 touches"
+        made.clean()
+        assert made.cleaning_due() == ""
+    assert prober(TranscriptReplay([])).cleaning_due() == "", "never, where nobody asks for it"
+
+
+def test_no_needle_is_cleaned_without_the_permit_or_where_the_chuck_does_not_separate():
+    verdicts = ["", "smua is on"]
+
+    def permit():
+        if verdict := verdicts.pop(0):
+            raise InstrumentError(verdict)
+
+    talk = HEIGHTS + separating(11330, 11000)
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="smua is on"):
+        prober(wire, permit).clean()
+    stays = HEIGHTS + separating(11330, 11330)
+    with TranscriptReplay(stays) as wire, pytest.raises(NeedlesDown, match="did not separate"):
+        prober(wire).clean()
+    refused = HEIGHTS + separating(11330, 11000) + [(">", "aux:cleaning:start"), ("<", "3,0,no cleaning")]
+    with TranscriptReplay(refused) as wire:
+        made = prober(wire)
+        with pytest.raises(InstrumentError, match=r"refused 'aux:cleaning:start': this station has no such module"):
+            made.clean()
+        assert not made.separated(), "nobody knows where the chuck is"
 
 
 def test_an_open_door_is_told_in_operator_words():

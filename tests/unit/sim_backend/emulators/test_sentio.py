@@ -259,3 +259,36 @@ def test_bins_are_kept_for_dies_and_for_their_subsites() -> None:
     assert set(prober.bins.bins.values()) == {1}
     ask(prober, "map:bins:clear_all")
     assert ask(prober, "map:bins:get_bin 0, 0") == (0, 0, "0")
+
+
+def test_needles_are_cleaned_beside_the_wafer_and_no_touch_of_the_die_is_counted() -> None:
+    prober = make()
+    ask(prober, "map:step_first_die")
+    ask(prober, "move_chuck_contact")
+    begun = prober.world.now
+    assert ask(prober, "aux:cleaning:start 5") == (0, 0, "OK")
+    assert prober.world.now - begun > 5
+    assert (prober.level, prober.state.cleaned, prober.world.in_contact) == ("separation", 5, False)
+    assert ask(prober, "setup:contact_counter:get")[2] == "1"
+    assert prober.world.ledger.moves_in_contact == prober.world.ledger.hot_switches == 0
+    assert ask(prober, "aux:cleaning:start")[0] == 0
+    assert ask(prober, "aux:cleaning:enable_auto True")[0] == 0
+    assert prober.cleans_itself
+    for line in ("start 0", "start 101"):
+        assert ask(prober, f"aux:cleaning:{line}")[0] == 8
+    prober.state.cleaning = False
+    assert ask(prober, "aux:cleaning:start")[0] == 3
+    prober.state.cleaning, prober.heights.contact = True, None
+    assert ask(prober, "aux:cleaning:start")[0] == 23
+    prober.state.front_door_open = True
+    assert ask(prober, "aux:cleaning:start")[0] == 60
+
+
+def test_cleaning_under_voltage_is_a_hot_touch_and_one_may_end_on_the_die() -> None:
+    prober = make()
+    ask(prober, "map:step_first_die")
+    prober.world.drive("smu.smua", Drive(0.5, 1e-3))
+    prober.state.ends_cleaning_in_contact = True
+    ask(prober, "aux:cleaning:start 2")
+    assert prober.world.ledger.count("hot touch") == 2, "the cleaning, and the die afterwards"
+    assert prober.world.in_contact

@@ -1,0 +1,47 @@
+"""Needles that their prober cleans where the bench file asks for it: by the count of touches, and if contact fails.
+
+Cleaning is a motion as any other: in the state of landing, with every output verified off, from a verified separation,
+and it ends separated. It leaves the die, so a step follows.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from instruments.touches import Landing
+from labctl.core.prober import Cleaning, Position, Prober
+
+BAD_CONTACT = "no contact"
+"""Why needles were cleaned, of those whose contact failed."""
+
+
+def arrive(landing: Landing, prober: Prober, at: Sequence[Any], reasons: list[str]) -> Position:
+    """Be at a die, separated, with needles that are cleaned before where that is due.
+
+    Args:
+        at: column, row and perhaps a subsite.
+        reasons: why they were cleaned for this die; one is added for each time.
+
+    Raises:
+        InstrumentError: the prober refuses, or is not where it was told to be.
+    """
+    landing.land()
+    if isinstance(prober, Cleaning) and (reason := prober.cleaning_due()):
+        prober.clean()
+        reasons.append(reason)
+    return prober.step(*at)
+
+
+def clean_for_contact(landing: Landing, prober: Prober, at: Sequence[Any], reasons: list[str]) -> None:
+    """Clean the needles of a die whose contact has failed, once, where that is asked for; be at the die again.
+
+    The needles are up. Arguments as of `arrive`.
+
+    Raises:
+        InstrumentError: the prober refuses, or is not where it was told to be.
+    """
+    if not isinstance(prober, Cleaning) or not prober.cleans_bad_contact or BAD_CONTACT in reasons:
+        return
+    landing.land()
+    prober.clean()
+    reasons.append(BAD_CONTACT)
+    prober.step(*at)
