@@ -13,8 +13,9 @@ from typing import TypeVar
 import numpy as np
 
 from instruments.daffodil_client import Client, LeaseLost
+from instruments.daffodil_compiled import BATCH
 from instruments.daffodil_events import Events, Records
-from instruments.daffodil_plan import BATCH, PATTERNS, Options, Plan
+from instruments.daffodil_plan import PATTERNS, Options, Plan
 from instruments.daffodil_program import VOID, Ended, answer_of, attempts_of, joined, lost_of, program_of, void_of
 from instruments.transport import CHECK, brief, unexpected
 from labctl.boards.daffodil import patterns as packed
@@ -104,7 +105,7 @@ class Daffodil(Plan):
         bias = Bias(lines, np.zeros((n, options.n_cols)), lines)
         sense = Sense(bias, np.flatnonzero(self._lines.col_good))
         events = self._lines.reads(bias, sense.cols, options.settle or options.clock, options.pace)
-        codes = self._run(events, sense.cols)[0].astype(np.float64)
+        codes = self._run(events, options.pace.seconds(events.records), sense.cols)[0].astype(np.float64)
         zero = np.full(options.n_cols, options.reference_reads)
         zero[self._lines.col_good] = codes.mean(axis=0)
         low, high = options.rails
@@ -122,15 +123,15 @@ class Daffodil(Plan):
 
     def _sense(self, sense: Sense) -> Reading:
         """Read the column currents of n patterns."""
-        return self._reading(self._events(sense), sense, np.zeros(len(sense), np.uint8))
+        return self._reading(*self._events(sense), sense, np.zeros(len(sense), np.uint8))
 
     def _pulse(self, pulse: Pulse) -> Reading:
         """Apply n pulses in order, each followed by its verify read; nothing is measured during a pulse."""
-        events, n = self._events(pulse), len(pulse)
+        (events, seconds), n = self._events(pulse), len(pulse)
         if pulse.verify is None:
-            self._perform(events, np.zeros((0, 0), np.int64))
+            self._perform(events, seconds, np.zeros((0, 0), np.int64))
             return Reading(np.zeros((n, 0)), np.zeros((n, 0), np.uint8), np.zeros(n, np.uint8))
-        return self._reading(events, pulse.verify, np.zeros(n, np.uint8))
+        return self._reading(events, seconds, pulse.verify, np.zeros(n, np.uint8))
 
     def _program(self, plan: WritePlan) -> Attempts:
         """Write and verify the cells of a plan on the board itself, in messages of many cells of one kernel.
@@ -185,9 +186,9 @@ class Daffodil(Plan):
         current, flag = np.where(void, 0.0, current), np.where(void, int(Flag.INVALID), flag)
         return attempts_of(plan, whole, current, flag)
 
-    def _reading(self, events: Events, sense: Sense, pulse_flag: FlagArray) -> Reading:
+    def _reading(self, events: Events, seconds: FloatArray, sense: Sense, pulse_flag: FlagArray) -> Reading:
         cols, compliance = sense.cols, sense.bias.compliance
-        codes, late = self._perform(events, cols)
+        codes, late = self._perform(events, seconds, cols)
         current, flag = self._judged(codes, cols, compliance)
         missing = codes < 0
         invalid = int(Flag.INVALID) * (missing | (late | ~self._lines.reached(sense.bias))[:, None])
@@ -202,9 +203,9 @@ class Daffodil(Plan):
         at_rail: BoolArray = (codes < low) | (codes > high) | (np.abs(current) > compliance)
         return current, flag | np.where(at_rail, int(Flag.COMPLIANCE), 0)
 
-    def _perform(self, events: Events, cols: IntArray) -> tuple[IntArray, BoolArray]:
+    def _perform(self, events: Events, seconds: FloatArray, cols: IntArray) -> tuple[IntArray, BoolArray]:
         """Carry out events; return codes and late reads as of `_run`."""
-        return self._taken(lambda: self._run(events, cols))
+        return self._taken(lambda: self._run(events, seconds, cols))
 
     def _taken(self, act: Callable[[], T]) -> T:
         """Return the result of `act`, the board taken before it if it is not this client's."""
@@ -215,13 +216,16 @@ class Daffodil(Plan):
             self._broken = True
             raise
 
-    def _run(self, events: Events, cols: IntArray) -> tuple[IntArray, BoolArray]:
-        """Return codes (n, m) of the columns of n reads, -1 where a column was not read, and which are late, (n,)."""
+    def _run(self, events: Events, seconds: FloatArray, cols: IntArray) -> tuple[IntArray, BoolArray]:
+        """Return codes (n, m) of the columns of n reads, -1 where a column was not read, and which are late, (n,).
+
+        Args:
+            seconds: (events,), their predicted times.
+        """
         read = events.records["mode"] & ~np.uint8(packed.REST) == packed.READ
         every = np.full((int(read.sum()), reg.LINES), -1)
         late = np.zeros(len(events), np.bool_)
         number = np.cumsum(read) - 1
-        seconds = self._options.pace.seconds(events.records)
         for part in _batches(seconds):
             records = events.records[part]
             codes, late[part] = self._batch(records, float(seconds[part].sum()))

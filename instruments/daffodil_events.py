@@ -9,7 +9,8 @@ patterns by themselves, which the limits have judged, an event of rest comes bet
 reference.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -21,7 +22,7 @@ from instruments.daffodil_volts import Analogue
 from labctl.boards.daffodil import patterns as wire
 from labctl.boards.daffodil import registers as reg
 from labctl.core.bias import Bias
-from labctl.core.cell_voltage import extremes
+from labctl.core.cell_voltage import extremes, one_if_all_alike
 from labctl.core.errors import BenchError
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Volt
 
@@ -39,6 +40,15 @@ DTYPE = np.dtype(
     ]
 )
 """One pattern as it travels, `labctl.boards.daffodil.patterns.RECORD`."""
+_CODES = np.dtype(
+    {
+        "names": ["codes"],
+        "formats": [("<u2", 3 * reg.LINES)],
+        "offsets": [DTYPE.itemsize - 6 * reg.LINES],
+        "itemsize": DTYPE.itemsize,
+    }
+)
+"""The same, with the codes of columns, rows and gates in one field."""
 Records = npt.NDArray[np.void]
 """Patterns, (n,) of `DTYPE`."""
 _SLACK: Volt = 1e-9
@@ -52,16 +62,25 @@ class Events:
 
     Args:
         records: (n,) of `DTYPE`.
-        held: levels (n, rows + columns) V that lines have from then on; NaN where they are not connected.
         own: (n, 2) V, the highest V_row - V_col and V_col - V_row of each pattern by itself.
+        span: (n, 4) V, lowest and highest level of rows, then of columns, 0 V among them.
+        whole: every line is connected in every pattern.
+        levels: returns `held`, which is asked for where a line is not connected.
     """
 
     records: Records
-    held: FloatArray
     own: FloatArray
+    span: FloatArray
+    whole: bool
+    levels: Callable[[], FloatArray]
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @cached_property
+    def held(self) -> FloatArray:
+        """Levels (n, rows + columns) V that lines have from then on; NaN where they are not connected."""
+        return self.levels()
 
     @classmethod
     def woven(cls, first: Self, second: Self) -> Self:
@@ -70,31 +89,46 @@ class Events:
         def both(a: FloatArray, b: FloatArray) -> FloatArray:
             return np.stack([a, b], axis=1).reshape(-1, *a.shape[1:])
 
-        records = np.stack([first.records, second.records], axis=1).reshape(-1)
-        return cls(records, both(first.held, second.held), both(first.own, second.own))
+        return cls(
+            np.stack([first.records, second.records], axis=1).reshape(-1),
+            both(first.own, second.own),
+            both(first.span, second.span),
+            first.whole and second.whole,
+            lambda: both(first.held, second.held),
+        )
+
+    def part(self, place: slice) -> Self:
+        """Return the events of some patterns that follow each other."""
+        records, own, span = self.records[place], self.own[place], self.span[place]
+        return type(self)(records, own, span, self.whole, lambda: self.held[place])
 
     def rested(self) -> Self:
         """Return the events with rest wherever a transition could show a cell more than the patterns around it."""
-        n, n_rows = len(self), self._n_rows
-        records = self.records.copy()
-        if not n:
-            return type(self)(records, self.held, self.own)
-        before = self._before
-        now = np.where(np.isnan(self.held), before, self.held)
-        low, high = np.minimum(np.minimum(before, now), 0.0), np.maximum(np.maximum(before, now), 0.0)
-        up = high[:, :n_rows].max(1) - low[:, n_rows:].min(1)
-        down = high[:, n_rows:].max(1) - low[:, :n_rows].min(1)
+        if not len(self):
+            return self
+        row_low, row_high, col_low, col_high = self._on_the_way.T
+        reached = np.stack([row_high - col_low, col_high - row_low], axis=1)
         judged = np.maximum(self.own, np.concatenate([np.zeros((1, 2)), self.own[:-1]]))
-        rest = (np.stack([up, down], axis=1) > judged + _SLACK).any(1)
+        rest = (reached > judged + _SLACK).any(1)
         rest[1:] |= self.records["kernel"][1:] != self.records["kernel"][:-1]
+        records = self.records.copy()
         records["mode"] |= np.where(rest, wire.REST, 0).astype(np.uint8)
-        return type(self)(records, self.held, self.own)
+        return replace(self, records=records)
 
     @property
-    def _n_rows(self) -> int:
-        return int(self.held.shape[1]) // 2
+    def _on_the_way(self) -> FloatArray:
+        """Like `span`, (n, 4) V, with the levels at which lines were left before each pattern."""
+        if self.whole:
+            left = np.concatenate([np.zeros((1, 4)), self.span[:-1]])
+            lowest = np.array([True, False, True, False])
+            return np.asarray(np.where(lowest, np.minimum(left, self.span), np.maximum(left, self.span)))
+        before, n_rows = self._before, int(self.held.shape[1]) // 2
+        now = np.where(np.isnan(self.held), before, self.held)
+        low, high = np.minimum(np.minimum(before, now), 0.0), np.maximum(np.maximum(before, now), 0.0)
+        rows, cols = slice(0, n_rows), slice(n_rows, None)
+        return np.stack([low[:, rows].min(1), high[:, rows].max(1), low[:, cols].min(1), high[:, cols].max(1)], axis=1)
 
-    @cached_property
+    @property
     def _before(self) -> FloatArray:
         """Levels (n, lines) V at which lines were left; 0 V where nothing has connected them yet."""
         n = len(self)
@@ -102,9 +136,7 @@ class Events:
         last = np.where(driven, np.arange(n)[:, None], -1)
         np.maximum.accumulate(last, axis=0, out=last)
         last = np.concatenate([np.full((1, self.held.shape[1]), -1), last[:-1]])
-        return np.asarray(
-            np.asarray(np.where(last >= 0, np.take_along_axis(self.held, np.maximum(last, 0), axis=0), 0.0))
-        )
+        return np.asarray(np.where(last >= 0, np.take_along_axis(self.held, np.maximum(last, 0), axis=0), 0.0))
 
 
 @dataclass(frozen=True)
@@ -133,11 +165,12 @@ class Pace:
         """Return the predicted time of each event, (n,) s, with what is written and converted for it."""
         if not len(records):
             return np.zeros(0)
-        codes = np.concatenate([records["column"], records["row"], records["gate"]], axis=1)
+        codes = records.view(_CODES)["codes"]
         kept = codes == wire.KEEP
-        changed = np.concatenate([~kept[:1], (codes[1:] != codes[:-1]) & ~kept[1:] & ~kept[:-1]]).sum(1)
+        changed = ~kept
+        changed[1:] &= (codes[1:] != codes[:-1]) & ~kept[:-1]
         rest = (records["mode"] & wire.REST) > 0
-        each = records["clocks"] * self.clock + changed * self.dac_write
+        each = records["clocks"] * self.clock + _number(changed) * self.dac_write
         return np.asarray(each + rest * (self.rest + 2 * reg.LINES * self.dac_write))
 
 
@@ -178,15 +211,19 @@ class Lines:
         row = np.where(on[:, : self.n_rows], a.line_volts(self._codes(bias.row, on[:, : self.n_rows])), 0.0)
         col = np.where(on[:, self.n_rows :], a.line_volts(self._codes(bias.col, on[:, self.n_rows :])), 0.0)
         gate = np.where(self.row_good, a.gate_volts(self._gates(bias)).clip(min=0.0), 0.0)
+        gate = np.broadcast_to(gate, (len(bias), self.n_rows))
         return Bias(row, col, gate, ~on, kernel=bias.kernel, compliance=bias.compliance, pulsed=bias.pulsed)
 
     def _codes(self, volts: FloatArray, on: BoolArray) -> IntArray:
-        """Return codes of lines, those of the reference where they are not connected."""
-        return self.analogue.line_code(np.where(on, volts, 0.0))
+        """Return codes of lines, of the reference where they are not connected; of one pattern if all are alike."""
+        on = one_if_all_alike(on)
+        return self.analogue.line_code(one_if_all_alike(volts) if on.all() else np.where(on, volts, 0.0))
 
     def _gates(self, bias: Bias) -> IntArray:
+        """Return codes of gates, closed where rows are bad; of one pattern if all are alike."""
         assert bias.gate is not None
-        return self.analogue.gate_code(np.where(self.row_good, bias.gate, 0.0))
+        gate = one_if_all_alike(bias.gate)
+        return self.analogue.gate_code(gate if self.row_good.all() else np.where(self.row_good, gate, 0.0))
 
     def writes(self, bias: Bias, clocks: int) -> Events:
         """Return pulses, one event each."""
@@ -199,7 +236,8 @@ class Lines:
     def reads(self, bias: Bias, cols: IntArray, aperture: Second, pace: Pace) -> Events:
         """Return reads of columns (n, m), one event each; BenchError if a column that is held is not at 0 V."""
         on = self.connected(bias)
-        volts = bias.col[on[:, self.n_rows :]]
+        on_cols = one_if_all_alike(on[:, self.n_rows :])
+        volts = one_if_all_alike(bias.col).ravel() if on_cols.all() else bias.col[on[:, self.n_rows :]]
         if volts.size and np.abs(volts).max() > 0.0:
             wrong = float(volts[np.abs(volts).argmax()])
             raise BenchError(
@@ -208,7 +246,7 @@ class Lines:
             )
         wanted = np.zeros((len(bias), self.n_cols), np.bool_)
         np.put_along_axis(wanted, cols, True, axis=1)
-        wanted &= on[:, self.n_rows :]
+        wanted &= on_cols
         records = self._records(bias, on, wire.READ)
         records["read"] = _masks(wanted)
         seconds = pace.read_time(aperture, wanted.sum(1))
@@ -231,18 +269,29 @@ class Lines:
         return records
 
     def _events(self, records: Records, bias: Bias, on: BoolArray) -> Events:
+        peaks = extremes(bias)
+        own, span = (
+            np.stack(volts, axis=1) for volts in ((peaks.positive, peaks.negative), (*peaks.rows, *peaks.cols))
+        )
+        return Events(records, own, span, bool(one_if_all_alike(on).all()), lambda: self._held(bias, on))
+
+    def _held(self, bias: Bias, on: BoolArray) -> FloatArray:
         held = np.full((len(bias), 2 * max(self.n_rows, self.n_cols)), np.nan)
         most = max(self.n_rows, self.n_cols)
         held[:, : self.n_rows] = np.where(on[:, : self.n_rows], bias.row, np.nan)
         held[:, most : most + self.n_cols] = np.where(on[:, self.n_rows :], bias.col, np.nan)
-        peaks = extremes(bias)
-        return Events(records, held, np.stack([peaks.positive, peaks.negative], axis=1))
+        return held
 
 
 def _masks(lines: BoolArray) -> IntArray:
-    """Return (n,) masks of lines (n, k), bit i for line i.
+    """Return masks of lines (n, k), bit i for line i; (n,), or (1,) if all patterns are alike.
 
     >>> _masks(np.array([[True, False, True]])).tolist()
     [5]
     """
-    return np.asarray(lines @ (1 << np.arange(lines.shape[1])))
+    return np.asarray((one_if_all_alike(lines) @ 2.0 ** np.arange(lines.shape[1])).astype(np.int64))
+
+
+def _number(changed: BoolArray) -> FloatArray:
+    """Return how many of k are changed, (n,), of (n, k)."""
+    return np.asarray(changed @ np.ones(changed.shape[1]))

@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import Field
 
 from instruments.board_plan import BoardPlan
+from instruments.daffodil_compiled import BATCH, Compiled
 from instruments.daffodil_events import Events, Lines, Pace, Records
 from instruments.daffodil_scripts import Scripts
 from instruments.daffodil_volts import Analogue
@@ -21,8 +22,6 @@ from labctl.core.limits import Limits
 from labctl.core.operations import Operation, Pulse, Sense, WritePlan
 from labctl.core.units import FloatArray, IntArray, Second
 
-BATCH: Second = 1.0
-"""Longest predicted time of one batch."""
 PATTERNS = 2000
 """Most events of one batch."""
 SAMPLE = 500
@@ -83,7 +82,9 @@ class Plan(BoardPlan):
 
     def __init__(self, options: Options, nominal: Nominal, polarity: int) -> None:
         self._options = options
-        self._last: tuple[Operation, Events] | None = None
+        self._compiled = Compiled()
+        self._plan: tuple[WritePlan, FloatArray] | None = None
+        """The last write plan, and the time of one pulse and its read on each of its cells, (N,) s."""
         self._lines = Lines(options, options.n_rows, options.n_cols, options.bad_rows, options.bad_cols)
         self._scripts = Scripts(self, options.message, options.lease)
         options.pots  # noqa: B018 - feedback that no potentiometer has is refused here
@@ -92,12 +93,12 @@ class Plan(BoardPlan):
     def turn_to(self, nominal: Nominal, polarity: int) -> None:
         """Take another die: its nominal conductances and its polarity; nothing is driven."""
         super().turn_to(nominal, polarity)
-        self._last = None
+        self._compiled, self._plan = Compiled(), None
 
     def keep_within(self, limits: Limits) -> None:
         """Judge bad lines, which float, by `limits`, and have the board refuse codes beyond them as well."""
         super().keep_within(limits)
-        self._last = None
+        self._compiled, self._plan = Compiled(), None
 
     def applied(self, bias: Bias) -> Bias:
         """Return a bias as the converters apply it, towards 0 V in steps; lines that are not connected float.
@@ -117,10 +118,10 @@ class Plan(BoardPlan):
             case WritePlan():
                 return self._scripts.longest(operation)
             case Sense() | Pulse():
-                events = self._events(operation)
+                events, times = self._events(operation)
             case _:
                 raise unknown_operation(self, operation)
-        seconds = float(self._options.pace.seconds(events.records).sum())
+        seconds = float(times.sum())
         batches = 1 + int(seconds / BATCH) + len(events) // PATTERNS
         return self._options.message_time * batches + seconds
 
@@ -137,22 +138,27 @@ class Plan(BoardPlan):
         """
         if isinstance(operation, WritePlan):
             return self._traffic_of_plan(operation)
-        records = self._events(operation).records
-        n = len(records)
-        batches = 1 + int(float(self._options.pace.seconds(records).sum()) / BATCH) + n // PATTERNS
+        events, times = self._events(operation)
+        records, n = events.records, len(events)
+        batches = 1 + int(float(times.sum()) / BATCH) + n // PATTERNS
         codes = int(((records["read"][:, None] >> np.arange(reg.LINES)) & 1).sum())
         return n + _rests(records) + batches, round(_packed(records) + 8 / 3 * codes)
 
     def _traffic_of_plan(self, plan: WritePlan) -> tuple[int, int]:
         pulsed = plan.take(np.flatnonzero(plan.most > 0))
-        records = self._pulses(pulsed.write.scaled(pulsed.ladder.max()), pulsed.width, pulsed.verify).records
+        records = self._top(pulsed).records
         link = len(np.unique(pulsed.ladder)) * _packed(records[::2]) + _packed(records[1::2]) + TOLD * len(pulsed)
         return len(records) + _rests(records) + sum(1 for _ in self._scripts.messages(pulsed)), round(link)
 
     def seconds_of_cells(self, plan: WritePlan, pulses: IntArray) -> FloatArray:
         """Return the predicted time of each cell of a plan that gets as many pulses, (N,) s; refuse what cannot be."""
-        top = self._pulses(plan.write.scaled(plan.ladder.max()), plan.width, plan.verify)
-        return np.asarray(self._options.pace.seconds(top.records).reshape(-1, 2).sum(1) * pulses)
+        if self._plan is None or self._plan[0] is not plan:
+            self._plan = plan, self._options.pace.seconds(self._top(plan).records).reshape(-1, 2).sum(1)
+        return np.asarray(self._plan[1] * pulses)
+
+    def _top(self, plan: WritePlan) -> Events:
+        """Return the events of one pulse on each cell of a plan, at the highest voltage, and its read."""
+        return self._pulses(plan.write.scaled(plan.ladder.max()), plan.width, plan.verify).rested()
 
     def _fits(self, bias: Bias) -> None:
         """Refuse a bias of another shape, and one of which a cell on a bad line could see more than the limits."""
@@ -163,33 +169,33 @@ class Plan(BoardPlan):
             polarity, where = self.geometry.polarity, " on a bad line"
             refuse_cell_voltages(floating, polarity, limits.v_towards_p, limits.v_towards_ap, where)
 
-    def _events(self, operation: Sense | Pulse) -> Events:
-        """Return the events of an operation; those of the last one are kept: every limit above has asked for them."""
-        if self._last is None or self._last[0] is not operation:
-            if isinstance(operation, Sense):
-                events = self._reads(operation)
-            else:
-                events = self._pulses(operation.bias, operation.width, operation.verify)
-            self._last = operation, events
-        return self._last[1]
+    def _events(self, operation: Sense | Pulse) -> tuple[Events, FloatArray]:
+        """Return the events of an operation and their predicted times, (events,) s; see `Compiled`."""
+        return self._compiled.of(operation, self._made, self._options.pace)
+
+    def _made(self, operation: Sense | Pulse) -> Events:
+        """Return the events of an operation, without rest; BenchError for what cannot be."""
+        if isinstance(operation, Sense):
+            return self._reads(operation)
+        return self._pulses(operation.bias, operation.width, operation.verify)
 
     def _reads(self, sense: Sense) -> Events:
         self._fits(sense.bias)
         self._short(sense.aperture)
-        return self._lines.reads(sense.bias, sense.cols, sense.aperture, self._options.pace).rested()
+        return self._lines.reads(sense.bias, sense.cols, sense.aperture, self._options.pace)
 
     def _pulses(self, bias: Bias, width: Second, verify: Sense | None) -> Events:
         self._fits(bias)
         self._short(width)
         events = self._lines.writes(bias, self._options.pace.clocks(width))
         if verify is None:
-            return events.rested()
+            return events
         self._fits(verify.bias)
         self._short(verify.aperture)
         if not np.array_equal(bias.kernel, verify.bias.kernel):
             raise BenchError("a pulse and its verify read are on different kernels; they share one selection")
         reads = self._lines.reads(verify.bias, verify.cols, verify.aperture, self._options.pace)
-        return Events.woven(events, reads).rested()
+        return Events.woven(events, reads)
 
     def _short(self, seconds: Second) -> None:
         if seconds > self._options.lease / 4:

@@ -8,12 +8,15 @@ Pulses are counted by the settled voltage of a cell (`stressed`), with the same 
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from labctl.core.bias import Bias
 from labctl.core.errors import refuse_beyond
 from labctl.core.units import BoolArray, FloatArray, IntArray, Volt
+
+Lines = TypeVar("Lines", FloatArray, BoolArray)
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,13 @@ class Extremes:
     Args:
         positive: of V_row - V_col.
         negative: of V_col - V_row.
+        rows: lowest and highest voltage of the rows, 0 V among them. cols: likewise.
     """
 
     positive: FloatArray
     negative: FloatArray
+    rows: tuple[FloatArray, FloatArray]
+    cols: tuple[FloatArray, FloatArray]
 
     @property
     def highest(self) -> FloatArray:
@@ -34,7 +40,7 @@ class Extremes:
         return np.maximum(self.positive, self.negative)
 
 
-def one_if_all_alike(lines: FloatArray) -> FloatArray:
+def one_if_all_alike(lines: Lines) -> Lines:
     """Return the first pattern alone of `lines` (n, k) if all are views of it, else `lines`."""
     return lines[:1] if len(lines) > 1 and lines.strides[0] == 0 else lines
 
@@ -42,13 +48,13 @@ def one_if_all_alike(lines: FloatArray) -> FloatArray:
 def extremes(bias: Bias) -> Extremes:
     """Return the highest voltages that any cell of each pattern can see, transients and floating lines included."""
     row, col = _driven(bias)
-    (row_lo, row_hi), (col_lo, col_hi) = _span(row), _span(col)
+    (row_lo, row_hi), (col_lo, col_hi) = rows, cols = _span(row), _span(col)
     positive, negative = row_hi - col_lo, col_hi - row_lo
     if bias.floating is not None:
         worst = np.maximum(row_hi, col_hi) - np.minimum(row_lo, col_lo)
         any_open = bias.floating.any(1)
         positive, negative = np.where(any_open, worst, positive), np.where(any_open, worst, negative)
-    return Extremes(positive, negative)
+    return Extremes(positive, negative, rows, cols)
 
 
 def refuse_cell_voltages(bias: Bias, polarity: int, v_towards_p: Volt, v_towards_ap: Volt, where: str = "") -> None:
