@@ -31,6 +31,7 @@ class InstrumentState:
 
     Args:
         resource: its address; empty if there is no wire.
+        reached: what carries its commands, in operator words; empty if there is no wire.
         identity: its answer to the identity query, firmware included; empty if it did not answer.
         state: its present state, in operator words.
         wrong: faults that a person must check before outputs go on; empty if none.
@@ -44,6 +45,7 @@ class InstrumentState:
     state: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
     serial: str | None = None
+    reached: str = ""
 
 
 def check_bench(
@@ -58,7 +60,8 @@ def check_bench(
     connect = connect or visa()
     states = []
     for name, entry in bench.instruments.items():
-        instrument = InstrumentState(name, entry.driver, entry.resource or "")
+        reached = "" if entry.address is None else entry.address.text
+        instrument = InstrumentState(name, entry.driver, entry.resource or "", reached=reached)
         if entry.declaration.wire is Wire.OPERATOR:
             states.append(replace(instrument, identity="moved by hand"))
             continue

@@ -94,20 +94,12 @@ def visa(log: Callable[[str], Log] | None = None) -> Connect:
     """Return the function that connects to real addresses; `log` gives each instrument's name its log."""
 
     def connect(name: str, entry: Entry) -> Transport | None:
-        from instruments.visa import VisaTransport
+        from instruments.transports import transport_to
 
         if entry.address is None:
             return None
-        return VisaTransport(
-            entry.address.resource,
-            called=name,
-            backend=entry.address.backend,
-            probe=entry.declaration.probe,
-            terminator=entry.declaration.terminator,
-            deadlines=entry.address.deadlines,
-            log=log(name) if log else None,
-            dead_socket=entry.dead_socket,
-        )
+        listening = log(name) if log else None
+        return transport_to(name, entry.address, entry.declaration, log=listening, dead_socket=entry.dead_socket)
 
     return connect
 

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from instruments.calibration import Certificate
-from instruments.transport import Deadlines
+from instruments.carrier import Address
 from labctl.core import plugins
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import Die
@@ -59,20 +59,6 @@ class Common(Model):
     unpinned: bool = Field(
         default=False,
         description="accepted without a serial number, although an equal one could be exchanged with it unseen",
-    )
-
-
-class Address(Model):
-    """Keys of an instrument at an address."""
-
-    resource: str = Field(min_length=1, description="VISA address; nothing is searched for")
-    backend: str = Field(default="@py", description="pyvisa backend; empty for the system's VISA")
-    deadlines: Deadlines = Deadlines()
-    dead_socket: int | None = Field(
-        default=None,
-        ge=1,
-        le=65535,
-        description="[M] port at which it drops the raw sockets that it still holds; by default that of the driver",
     )
 
 
@@ -115,7 +101,7 @@ class Entry(Common):
     def resource(self) -> str | None:
         """Address, or what else identifies the instrument; None if nothing does."""
         if self.address is not None:
-            return self.address.resource
+            return self.address.whole
         if self.fault or (location := self.declaration.location) is None:
             return None
         return str(_theirs(self.driver, lambda: location(self.options), "its location"))

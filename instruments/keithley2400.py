@@ -282,4 +282,11 @@ def _make(name: str, options: Keithley2400Options, transport: Transport) -> Keit
     return Keithley2400(name, options, transport)
 
 
-DRIVER = Driver(DriverKind.SOURCE, _make, Keithley2400Options, capabilities=_capabilities, emulator="keithley2400")
+DRIVER = Driver(
+    DriverKind.SOURCE,
+    _make,
+    Keithley2400Options,
+    capabilities=_capabilities,
+    emulator="keithley2400",
+    serial_clear=b"\x03",  # clears what is pending, and discards what is to be sent (manual, RS-232)
+)

@@ -18,9 +18,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pyvisa
-from pyvisa.constants import StatusCode
+from pyvisa.constants import ControlFlow, Parity, StatusCode, StopBits
 from pyvisa.rname import InvalidResourceName, ResourceName
 
+from instruments.carrier import SerialLine
 from instruments.transport import LOOK, Deadlines, LineTransport, Log
 from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
 from labctl.core.units import Second
@@ -63,7 +64,7 @@ def misspelt_resource(resource: str) -> str:
     except InvalidResourceName as error:
         return str(error).removeprefix(f"Could not parse {resource}: ")
     host = resource.split("::")[1] if resource.upper().startswith("TCPIP") else ""
-    return "" if re.fullmatch(r"[\w.:%\[\]-]*", host) else f"'{host}' is no name or address of a host"
+    return "" if re.fullmatch(r"[\w.:%\[\]-]*(,\d+)?", host) else f"'{host}' is no name or address of a host"
 
 
 def _is_closed(manager: pyvisa.ResourceManager) -> bool:
@@ -136,15 +137,22 @@ class VisaTransport(LineTransport):
                 with contextlib.suppress(pyvisa.Error, OSError):
                     resource.close()
 
+    def _settings(self) -> dict[str, Any]:
+        """Return what is set when the session is opened."""
+        return {"read_termination": "\n" if self._terminator else None, "write_termination": self._terminator}
+
     def _reopen(self) -> None:
+        self._open()
+
+    def _open(self) -> None:
+        """Open a session, in place of one that was open."""
         self.close()
         self._require_host()
         try:
             self._resource = _manager(self._backend).open_resource(
                 self._name,
                 open_timeout=int(self._open_timeout * 1000),
-                read_termination="\n" if self._terminator else None,
-                write_termination=self._terminator,
+                **self._settings(),
             )
         except pyvisa.errors.InvalidSession as error:
             raise InstrumentError(f"cannot open {self._called}: {error}; {LOOK}") from error
@@ -199,6 +207,27 @@ class VisaTransport(LineTransport):
         self._refused = False
         return lines
 
+    # -- bytes of a protocol in between, such as that of a gateway
+
+    def open(self) -> None:
+        """Connect afresh; InstrumentError if nobody is there."""
+        self._reopen()
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something has come that nobody has asked for, or the other side is gone."""
+        return self._unread()
+
+    def send_all(self, data: bytes, deadline: float) -> None:
+        """Send all of `data`; `deadline` is on the monotonic clock. InstrumentError if the other side is gone."""
+        self._send(data, deadline)
+
+    def receive_some(self, deadline: float) -> bytes:
+        """Return what comes first; LinkTimeoutError at `deadline`, InstrumentError if the other side is gone."""
+        return self._receive(deadline)
+
+    # -- the connection
+
     def _send(self, data: bytes, deadline: float) -> None:
         try:
             if self._socket is not None:
@@ -208,7 +237,9 @@ class VisaTransport(LineTransport):
                 self._resource.write_raw(data)
         except pyvisa.VisaIOError as error:
             raise self._broken(error.error_code == StatusCode.error_timeout, error) from error
-        except (OSError, RuntimeError, pyvisa.errors.InvalidSession) as error:
+        except LinkTimeoutError:
+            raise
+        except Exception as error:  # a backend may raise anything
             raise self._broken(False, error) from error
 
     def _send_raw(self, raw: socket.socket, data: bytes, deadline: float) -> None:
@@ -223,14 +254,21 @@ class VisaTransport(LineTransport):
             if self._socket is not None:
                 return self._receive_raw(self._socket, deadline)
             self._resource.timeout = _milliseconds(deadline)
-            data: bytes = self._resource.read_raw()
+            data = self._read_some()
             if not data:  # pyvisa-py's HiSLIP returns nothing, at once, for any response but the first
                 raise LinkTimeoutError(f"{self._called} is silent")
             return data
         except pyvisa.VisaIOError as error:
             raise self._broken(error.error_code == StatusCode.error_timeout, error) from error
-        except (OSError, RuntimeError, pyvisa.errors.InvalidSession) as error:
+        except LinkTimeoutError:
+            raise
+        except Exception as error:  # a backend may raise anything
             raise self._broken(False, error) from error
+
+    def _read_some(self) -> bytes:
+        """Return what a session reads at once, within its timeout."""
+        data: bytes = self._resource.read_raw()
+        return data
 
     def _receive_raw(self, raw: socket.socket, deadline: float) -> bytes:
         left = deadline - time.monotonic()
@@ -245,13 +283,42 @@ class VisaTransport(LineTransport):
         # also true when the peer has hung up: reading would return at once
         if self._resource is None or (self._socket is not None and self._socket.fileno() < 0):
             return True
-        return self._socket is not None and bool(select.select([self._socket], [], [], 0)[0])
+        if self._socket is not None:
+            return bool(select.select([self._socket], [], [], 0)[0])
+        return self._waiting_bytes() > 0
+
+    def _waiting_bytes(self) -> int:
+        """Return how many bytes have come on a serial line; 0 where a session cannot tell."""
+        try:
+            return int(self._resource.bytes_in_buffer)
+        except (AttributeError, NotImplementedError, pyvisa.Error):
+            return 0
+        except OSError:
+            return 1  # its port is gone: reading would say so at once
+
+    def _discard(self) -> None:
+        """Drop what has come on a serial line."""
+        with contextlib.suppress(pyvisa.Error, OSError):
+            self._resource.read_bytes(max(1, self._waiting_bytes()))
 
     def _broken(self, timeout: bool, error: Exception) -> InstrumentError:
         if timeout:
             return LinkTimeoutError(f"{self._called} is silent")
         reason = getattr(error, "strerror", None) or error
         return InstrumentError(f"{self._called} is gone: {reason}; {LOOK}")
+
+
+def serial_settings(line: SerialLine) -> dict[str, Any]:
+    """Return the settings of a serial line as a session takes them."""
+    parity = {"none": Parity.none, "even": Parity.even, "odd": Parity.odd}
+    flow = {"none": ControlFlow.none, "xon_xoff": ControlFlow.xon_xoff, "rts_cts": ControlFlow.rts_cts}
+    return {
+        "baud_rate": line.baud,
+        "data_bits": line.data_bits,
+        "parity": parity[line.parity],
+        "stop_bits": {1: StopBits.one, 2: StopBits.two}[line.stop_bits],
+        "flow_control": flow[line.flow_control],
+    }
 
 
 def _milliseconds(deadline: float) -> int:

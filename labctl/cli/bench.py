@@ -62,6 +62,7 @@ def check(
     from instruments.first_day import Verdict
     from instruments.first_day import first_day as findings_of
     from instruments.visa import SUCH_AS, misspelt_resource
+    from labctl.core.transport import THROUGH
     from labctl.station import energise as station
     from labctl.storage.bench_locks import bench_lock
     from labctl.storage.latch import latch_of
@@ -104,12 +105,15 @@ def check(
     for report in reports:
         identity = report.identity or "does not answer"
         screen.print(f"{report.name} ({report.driver}, {report.resource or 'no wire'}): {identity}", markup=False)
+        if report.reached:
+            screen.print(f"    reached by {report.reached}", markup=False)
         for line in report.state:
             screen.print(f"    {line}", markup=False)
         for line in report.wrong:
             screen.print(f"    LOOK: {line}", markup=False)
-        if not real and report.resource and (why := misspelt_resource(report.resource)):
-            screen.print(f"    warning: no VISA address ({why}); expected one such as {SUCH_AS}", markup=False)
+        for part in report.resource.split(THROUGH) if report.resource and not real else ():
+            if why := misspelt_resource(part):
+                screen.print(f"    warning: no VISA address ({why}); expected one such as {SUCH_AS}", markup=False)
     if pin:
         from labctl.station.pin import pin_serials
 

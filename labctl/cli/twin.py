@@ -29,8 +29,9 @@ def twin(
 ) -> None:
     """Serve emulated instruments on 127.0.0.1, wired as the bench file says, until ^C.
 
-    Prints one line of JSON per instrument: name, model, resource (raw socket) and hislip. Any program that speaks to
-    the real instruments can speak to these.
+    Prints one line of JSON per instrument: name, model, resource (as the bench file reaches it), and its address by
+    each way: socket, hislip, vxi11 and the port of its portmapper, serial, gateway. Any program that speaks to the
+    real instruments can speak to these.
     """
     from labctl.station.twin import Twin
     from sim_backend.emulators.clock import RealClock
@@ -41,7 +42,7 @@ def twin(
     loaded = read_bench(bench)
     places = {(k, 0, 0): die_of_twin(loaded, die, seed, f"die{k}") for k in range(dies)}
     down, real_clock = needles == "down", RealClock() if clock == "real" else None
-    twin = Twin(loaded, places, sockets=True, seed=seed, in_contact=down, clock=real_clock)
+    twin = Twin(loaded, places, sockets=True, seed=seed, in_contact=down, clock=real_clock, every_way=True)
     try:
         assert twin.server is not None
         for instrument in twin.server.served:

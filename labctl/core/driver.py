@@ -75,6 +75,7 @@ class Driver:
         emulator: entry point of the group `labctl.emulators` that stands in for the instrument in a twin, and gets its
             options; or a function that returns both from the options.
         dead_socket: default of the port at which the instrument drops raw sockets that it still holds.
+        serial_clear: bytes that are its device clear on a serial line; empty if it has none there.
         node: returns from the options the instrument's number on the bus of its own on which scripts reach it, such as
             TSP-Link; None if it is on none.
         location: of a driver without a wire, returns from the options what identifies the instrument on this computer,
@@ -93,6 +94,7 @@ class Driver:
     planned: Callable[[Any, Nominal, int], Die] | None = None
     emulator: str | Callable[[Any], tuple[str, Any] | None] | None = None
     dead_socket: int | None = None
+    serial_clear: bytes = b""
     location: Callable[[Any], str] | None = None
     node: Callable[[Any], int | None] | None = None
 

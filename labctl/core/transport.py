@@ -6,6 +6,9 @@ from typing import Protocol, runtime_checkable
 
 from labctl.core.units import Second
 
+THROUGH = " through "
+"""Between the address of an instrument on a bus and that of its gateway, where both are one text."""
+
 
 class Wait(StrEnum):
     """Class of a command, which decides how long its answer may take."""

@@ -266,12 +266,14 @@ def addresses(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     )  # a campaign of simulated dies needs no pyvisa, which takes long
 
     for name, entry in spec.bench.instruments.items():
-        if entry.address is not None and (why := misspelt_resource(entry.address.resource)):
-            yield PlanWarning(
-                f"'{entry.address.resource}' is no VISA address ({why}); expected one such as {SUCH_AS}",
-                f"instruments.{name}.resource",
-                where_of(spec, spec.bench, "instruments", name, "resource"),
-            )
+        keys = {} if entry.address is None else {"resource": entry.address.resource, "gateway": entry.address.gateway}
+        for key, address in keys.items():
+            if address is not None and (why := misspelt_resource(address)):
+                yield PlanWarning(
+                    f"'{address}' is no VISA address ({why}); expected one such as {SUCH_AS}",
+                    f"instruments.{name}.{key}",
+                    where_of(spec, spec.bench, "instruments", name, key),
+                )
 
 
 def equal_instruments(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:

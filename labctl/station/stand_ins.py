@@ -89,7 +89,8 @@ def _generic(name: str, entry: Entry) -> Entry:
     try:
         if entry.kind is DriverKind.SOURCE:
             keys = GenericSourceOptions.of(entry.capabilities, entry.driver).model_dump()
-        common = {"driver": f"generic_{entry.kind}", "resource": entry.resource or name, "patience": entry.patience}
+        address = {"resource": name} if entry.address is None else entry.address.model_dump(exclude_unset=True)
+        common = {"driver": f"generic_{entry.kind}", **address, "patience": entry.patience}
         return Entry.model_validate({**common, **keys})
     except ValidationError as error:
         reasons = "; ".join(line["msg"] for line in error.errors())

@@ -13,10 +13,11 @@ import numpy as np
 
 from instruments.bench import Bench
 from instruments.board_bench import AnyBench, BoardBench, Exchange
+from instruments.carrier import Address, Carrier, carrier_of, gpib_address
 from instruments.drivers import InPlace
 from instruments.entry import Entry
 from instruments.timing import BenchTiming
-from instruments.transport import BytesTransport, Deadlines
+from instruments.transport import BytesTransport
 from labctl.core import plugins
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import BenchError, LabError
@@ -34,7 +35,8 @@ from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.safety_audit import SafetyAudit
 from sim_backend.emulators.sentio_model import StationMap
-from sim_backend.emulators.serve import Server, serve
+from sim_backend.emulators.serial_port import HAS_TERMINALS
+from sim_backend.emulators.serve import Bus, Server, Serving, Way
 from sim_backend.emulators.world import Cables, Crosspoint, Line, World
 from sim_backend.faults.layer import Faults, FaultyInstrument
 
@@ -56,6 +58,31 @@ def wiring_of(bench: AnyBench) -> Cables:
     return Cables(channels, lines, (connections.name(connections.ground),), connections.wires, tees)
 
 
+def serving_of(bench: AnyBench, *, every_way: bool = False) -> tuple[dict[str, Serving], list[Bus]]:
+    """Return how the emulated instruments of a bench are served: by the ways of its file.
+
+    Args:
+        every_way: by all others as well, for other people's programs.
+
+    Raises:
+        BenchError: two instruments are at one address of a controller.
+    """
+    serving: dict[str, Serving] = {}
+    buses: dict[str, dict[str, str]] = {}
+    for name, entry in bench.instruments.items():
+        if (address := entry.address) is None:
+            continue
+        way = _WAYS.get(address.carrier, Way.SOCKET)
+        if way is Way.GATEWAY and address.gateway is not None:
+            buses.setdefault(address.gateway, {})[name] = gpib_address(address.resource)
+        ways = {way} | ({Way.VXI11, *([Way.SERIAL] if HAS_TERMINALS else [])} if every_way else set())
+        serving[name] = Serving(ways, way, address.line.end.encode())
+    serial = {gateway: carrier_of(gateway) is Carrier.SERIAL for gateway in buses}
+    if not HAS_TERMINALS and (any(serial.values()) or any(s.usual is Way.SERIAL for s in serving.values())):
+        raise BenchError("this system has no pseudo-terminals for the serial lines of this bench; use --sim bytes")
+    return serving, [Bus(addresses, serial[gateway]) for gateway, addresses in buses.items()]
+
+
 def link_of(entry: Entry) -> dict[str, Any]:
     """Return the arguments of a transport to an emulated instrument: how its driver speaks, and its deadlines."""
     deadlines = None if entry.address is None else entry.address.deadlines
@@ -67,8 +94,17 @@ LEISURE: Second = 10.0
 """Least deadline of a reply of an emulated instrument on a socket, s."""
 
 
+_WAYS = {
+    Carrier.HISLIP: Way.HISLIP,
+    Carrier.VXI11: Way.VXI11,
+    Carrier.SERIAL: Way.SERIAL,
+    Carrier.GATEWAY: Way.GATEWAY,
+}
+"""Ways that a bench file names; USB and GPIB of a computer have a raw socket in their place."""
+
+
 def loopback(resource: str, name: str, entry: Entry, sleep: Callable[[Second], None] | None = None) -> Transport:
-    """Return the transport to an emulated instrument that is served on this computer, through VISA.
+    """Return the transport to an emulated instrument that is served on this computer, as the bench file reaches it.
 
     Deadlines that the bench file leaves to their defaults are `LEISURE` at least: this computer answers for all
     instruments, and when it is busy that says nothing of the bench.
@@ -76,13 +112,13 @@ def loopback(resource: str, name: str, entry: Entry, sleep: Callable[[Second], N
     Args:
         sleep: lets a time pass on the clock of the instruments; None is the computer's.
     """
-    from instruments.visa import VisaTransport
+    from instruments.transports import transport_to
 
-    link = link_of(entry)
-    given = link["deadlines"] or Deadlines()
+    address = (entry.address or Address(resource=resource)).moved(resource)
+    given = address.deadlines
     usual = {name: max(seconds, LEISURE) for name, seconds in given if name not in given.model_fields_set}
-    link |= {"deadlines": given.model_copy(update=usual), "sleep": sleep}
-    return VisaTransport(resource, called=name, backend="@py", **link)
+    deadlines = given.model_copy(update=usual)
+    return transport_to(name, address, entry.declaration, deadlines=deadlines, sleep=sleep)
 
 
 def can_fail(entry: Entry, instrument: Instrument) -> bool:
@@ -119,6 +155,7 @@ class Twin:
         subsites: the prober's table of subsites.
         visited: places of the prober's map that have no die.
         faults: what happens to the messages of instruments that speak in lines; None for nothing.
+        every_way: serve each instrument in every way that there is, and not only as the bench file reaches it.
     """
 
     def __init__(
@@ -133,6 +170,7 @@ class Twin:
         subsites: Sequence[Subsite] = (),
         visited: Collection[tuple[int, int]] = (),
         faults: Faults | None = None,
+        every_way: bool = False,
     ) -> None:
         bench, self.dies = with_stand_ins(bench), dict(dies)
         if sockets:
@@ -203,7 +241,10 @@ class Twin:
             if faults is not None and can_fail(bench.instruments[name], instrument):
                 current = partial(self.instruments.__getitem__, name)
                 self._reached[name] = FaultyInstrument(faults, current, partial(self.power_cycle, name), replies)
-        self.server: Server | None = serve(*self._reached.values()) if sockets else None
+        self.server: Server | None = None
+        if sockets:
+            serving, buses = serving_of(bench, every_way=every_way)
+            self.server = Server(self._reached.values(), serving, buses)
 
     def _emulate(self, name: str, entry: Entry, context: EmulatorContext) -> Any:
         """Return what the driver of an entry names as its emulator, around the die that is there now.

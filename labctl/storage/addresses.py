@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
+from labctl.core.transport import THROUGH
 from labctl.core.units import Second
 
 _DOORS = {"23", "5024", "5025", "5030"}
@@ -29,6 +30,8 @@ def identity(resource: str) -> str:
     ('GPIB0 5', 'TCPIP 2001:db8::7 4001')
     >>> identity("USB0::0x05E6::9730::04A::INSTR"), identity("tcpip::SMU.lab.example::hislip0")
     ('USB 1510 9730 04A', 'TCPIP smu.lab.example')
+    >>> identity("GPIB0::24::INSTR through TCPIP::192.0.2.30::1234::SOCKET")
+    'TCPIP 192.0.2.30 1234 GPIB 24'
     """
     host, form = _parts(resource)
     return form.format(_literals(host)[0] if _literals(host) else host)
@@ -36,6 +39,8 @@ def identity(resource: str) -> str:
 
 def identities(resources: Iterable[str], names: "Names | None" = None) -> dict[str, tuple[str, ...]]:
     """Return all identities of instruments by VISA address, `identity` first; takes no longer than `names` may.
+
+    An instrument behind a gateway has those of the gateway too: two programs must not turn it to two addresses.
 
     Args:
         names: looks up the names of hosts; by default the system's, as the process knows them.
@@ -45,17 +50,26 @@ def identities(resources: Iterable[str], names: "Names | None" = None) -> dict[s
     every = {}
     for resource, (host, form) in parts.items():
         spellings = _literals(host) or (host, *addresses.get(host, ()))
-        every[resource] = tuple(dict.fromkeys([*map(form.format, spellings), *_device(resource)]))
+        gateway = resource.partition(THROUGH)[2]
+        forms = [form, _parts(gateway)[1]] if gateway else [form]
+        keys = [one.format(spelling) for one in forms for spelling in spellings]
+        every[resource] = tuple(dict.fromkeys([*keys, *_device(gateway or resource)]))
     return every
 
 
 def _parts(resource: str) -> tuple[str, str]:
     """Return the host of an address, "" if it has none, and its identity with {} where the host stands."""
+    on_bus, _, gateway = resource.partition(THROUGH)
+    if gateway:
+        host, form = _parts(gateway)
+        return host, f"{form} {re.sub(r'^GPIB[0-9]+', 'GPIB', _parts(on_bus)[1])}"
     first, *rest = (part.strip() for part in resource.strip().upper().replace("{", "(").replace("}", ")").split("::"))
     kind = rest.pop() if rest and rest[-1] in ("INSTR", "SOCKET", "RAW") else "INSTR"
     if re.fullmatch(r"TCPIP\d*", first) and rest:
         # the parts after the host are another port of the same instrument, or one of several behind a gateway
         host, door = _host(rest)
+        if port := re.fullmatch(r"([^,]*),(\d+)", host):  # a VXI-11 port that no portmapper tells
+            host = port[1]
         door = [_number(part) for part in door]
         same = door and (door[0] in _DOORS if kind == "SOCKET" else re.match(r"((INST|HISLIP)0?)?(,|$)", door[0]))
         return host, " ".join(["TCPIP", "{}", *(door[1:] if same else door)])

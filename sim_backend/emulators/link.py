@@ -153,8 +153,15 @@ class Instrument(ABC):
     def device_clear(self) -> None:  # noqa: B027 - most line protocols have nothing to clear
         """Abort and drop unread replies; levels and outputs stay."""
 
-    def interrupted(self) -> None:  # noqa: B027 - most line protocols know no such error
-        """Process a message that came before the reply to the one before it was read, on links that tell."""
+    def interrupted(self) -> bool:
+        """Process a message that came before the reply to the one before it was read, on links that tell.
+
+        Returns whether that drops the reply.
+        """
+        return False
+
+    def unterminated(self) -> None:  # noqa: B027 - most line protocols know no such error
+        """Process that it was addressed to talk and has nothing to say, on links that tell."""
 
     def hang_up(self) -> None:  # noqa: B027 - most line protocols keep nothing of a connection
         """Update the state after the end of a connection."""

@@ -64,6 +64,14 @@ class FaultyInstrument(Instrument):
         """Abort, from another thread."""
         self.current().interrupt()
 
+    def interrupted(self) -> bool:
+        """Process a message that came before the reply to the one before it was read."""
+        return self.current().interrupted()
+
+    def unterminated(self) -> None:
+        """Process that it was addressed to talk and has nothing to say."""
+        self.current().unterminated()
+
     @property
     def status_byte(self) -> int:
         """IEEE 488.2 status byte without MAV."""

@@ -2,8 +2,8 @@
 
 Source: IEEE 488.2 (message exchange, chapter 6; common commands, chapter 10; status, chapter 11) and SCPI-1999
 (:SYSTem:ERRor?, :STATus). A command error ends its message; another error ends its unit only. Responses of one message
-are joined by semicolons. What the link cannot tell, such as a controller that listens to an instrument with nothing to
-say (-420), is not emulated on sockets.
+are joined by semicolons. A socket cannot tell that a controller listens to an instrument with nothing to say (-420); a
+bus can.
 """
 
 from abc import abstractmethod
@@ -129,9 +129,14 @@ class ScpiInstrument(Instrument):
         self.errors.add(error)
         self.standard.latch(error.event)
 
-    def interrupted(self) -> None:
-        """Add -410: a message came while the response to the one before it had not been read."""
+    def interrupted(self) -> bool:
+        """Add -410: a message came while the response to the one before it had not been read, which is dropped."""
         self.error(ScpiError(-410))
+        return True
+
+    def unterminated(self) -> None:
+        """Add -420: it was addressed to talk, and nothing had been asked."""
+        self.error(ScpiError(-420))
 
     # -- commands
 

@@ -1,0 +1,77 @@
+"""The transport over a serial line. Verified against pyvisa-py 0.8.1 on pseudo-terminals, not on a real line.
+
+A serial line has no connection: what an instrument still has to say comes after the port was opened anew. So the line
+is listened to until it is quiet, and the probe is asked again while more comes than its one reply.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from instruments.carrier import SerialLine
+from instruments.transport import LISTEN
+from instruments.visa import VisaTransport, serial_settings
+from labctl.core.errors import InstrumentError
+from labctl.core.units import Second
+
+QUIET: Second = 0.1
+"""[?] A line on which nothing has come for so long is quiet."""
+TRIES = 5
+REPLY = 1000
+"""Bytes of a reply that the time of a query has room for, beside its deadline."""
+
+
+class SerialTransport(VisaTransport):
+    """A transport over a serial line.
+
+    Args:
+        line: its settings.
+        clear: what is sent as a device clear; empty if the instrument knows none on a serial line.
+
+    Other arguments as in `VisaTransport`.
+    """
+
+    def __init__(self, resource: str, line: SerialLine, *, clear: bytes = b"", **others: Any) -> None:
+        super().__init__(resource, **others)
+        self._line_settings, self._clear = line, clear
+
+    def resync(self) -> None:
+        """Open the port anew, and send the probe until one reply answers it and nothing follows."""
+        with self._lock:
+            for _ in range(TRIES):
+                super().resync()
+                if self._urgent or not (self._more() or self._pending):
+                    return
+            self._stale = True
+            raise InstrumentError(f"{self._called} says more than it is asked for; {LISTEN}")
+
+    def _settings(self) -> dict[str, Any]:
+        return {**serial_settings(self._line_settings), "read_termination": self._line_settings.end[-1]}
+
+    def _reopen(self) -> None:
+        super()._reopen()
+        end = time.monotonic() + TRIES * QUIET
+        while self._more() and time.monotonic() < end:
+            self._discard()
+
+    def _more(self) -> bool:
+        """Return whether something comes before the line is quiet."""
+        time.sleep(QUIET)
+        return self._unread()
+
+    def _break_in(self) -> None:
+        self._open()
+        if self._clear:
+            self._send(self._clear, time.monotonic() + self.deadlines.setting)
+
+    def _put_bytes(self, data: bytes, deadline: float) -> None:
+        super()._put_bytes(data.replace(b"\n", self._line_settings.end.encode()), deadline)
+
+    def _read_some(self) -> bytes:
+        """Return what has come, or the next byte: the rest of a line is not lost where it comes late."""
+        data: bytes = self._resource.read_bytes(max(1, self._waiting_bytes()))
+        return data.replace(b"\r", b"\n") if self._line_settings.terminator == "cr" else data
+
+    def _exchange(self, text: str, last: Callable[[str], bool], seconds: Second) -> list[str]:
+        on_the_line = (len(text) + REPLY) * self._line_settings.seconds_per_byte
+        return super()._exchange(text, last, seconds + on_the_line)

@@ -1,0 +1,179 @@
+"""GPIB behind a Prologix controller: several instruments, faults of the controller, and what is sent to it.
+
+The controller is the emulated one of this project, on a socket or a serial line of this computer.
+"""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from instruments import gateway
+from instruments.carrier import Address, SerialLine
+from instruments.gateway import GatewayTransport, escaped, gateway_at
+from instruments.transport import Deadlines
+from instruments.transports import transport_to
+from labctl.core.driver import Driver, DriverKind, Wire
+from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
+from labctl.core.transport import THROUGH, Transport
+from sim_backend.emulators.serve import Bus, Server, Serving, Way
+from sim_backend.emulators.wire_faults import WireFault
+from tests.talker import Talker
+from tests.waiting import PATIENCE, until
+
+LONG = Deadlines(setting=PATIENCE, query=PATIENCE, measure=PATIENCE, relay=PATIENCE, motion=PATIENCE)
+TEXT = Driver(DriverKind.MATRIX, lambda *_: None, scheme=lambda options: lambda row, column: row + column)
+
+
+class World:
+    """Two talkers behind one controller."""
+
+    def __init__(self, server: Server, talkers: dict[str, Talker]) -> None:
+        self.server, self.talkers, self.faults = server, talkers, server.faults["a"]
+        self._made: list[Transport] = []
+
+    def transport(self, name: str, deadlines: Deadlines = LONG) -> GatewayTransport:
+        resource, _, controller = self.server.resource(name).partition(THROUGH)
+        address = Address(resource=resource, gateway=controller, rs232=SerialLine() if "ASRL" in controller else None)
+        transport = transport_to(name, address, TEXT, deadlines=deadlines)
+        assert isinstance(transport, GatewayTransport)
+        self._made.append(transport)
+        return transport
+
+    def close(self) -> None:
+        for transport in self._made:
+            transport.close()
+
+
+@pytest.fixture(params=["socket", "serial"])
+def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    serial = request.param == "serial"
+    if serial:
+        pytest.importorskip("serial", reason="pyserial is not installed (extra serial)")
+    monkeypatch.setattr(gateway, "_gateways", {})
+    talkers = {name: Talker(name) for name in "ab"}
+    try:
+        server = Server(
+            talkers.values(),
+            {name: Serving(usual=Way.GATEWAY) for name in "ab"},
+            [Bus({"a": "24", "b": "9 96"}, serial)],
+        )
+    except OSError as error:
+        pytest.skip(str(error))
+    world = World(server, talkers)
+    yield world
+    world.close()
+    server.close()
+
+
+def test_two_instruments_share_a_controller_and_each_answers_for_itself(world: World) -> None:
+    a, b = world.transport("a"), world.transport("b")
+    a.write(":LEVEL 1+1")  # a plus and a line feed reach the instrument, which refuses the number
+    assert "-1" in a.query(":SYST:ERR?")
+    assert a.converse("*IDN?\n:LEVEL?", lambda line: line.startswith("+")) == ["EXAMPLE,T1,a,1", "+0.000000E+00"]
+    b.write(":LEVEL 2")
+    assert [float(t.query(":LEVEL?")) for t in (a, b)] == [0.0, 2.0]
+    assert world.talkers["a"].errors.next().startswith("0"), "nobody was asked who had nothing to say"
+
+
+def test_instruments_that_are_asked_at_the_same_time_get_their_own_answers(world: World) -> None:
+    wrong: list[str] = []
+
+    def ask(name: str) -> None:
+        transport = world.transport(name)
+        for k in range(8):
+            transport.write(f":LEVEL {k}")
+            if float(transport.query(":LEVEL?")) != k or f",{name}," not in transport.query("*IDN?"):
+                wrong.append(name)
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_one_that_thinks_holds_up_no_other_and_a_device_clear_ends_it(world: World) -> None:
+    a, b = world.transport("a"), world.transport("b")
+    assert a.query("*IDN?")
+    a.deadlines = LONG.model_copy(update={"query": 0.05})
+    with pytest.raises(LinkTimeoutError, match="did not answer ':HANG' within"):
+        a.query(":HANG")
+    assert world.talkers["a"].hangs.is_set()
+    assert b.query("*IDN?") == "EXAMPLE,T1,b,1"
+    a.deadlines = LONG
+    assert a.query(":LEVEL?") == "+0.000000E+00"
+    assert not world.talkers["a"].hangs.is_set()
+
+
+def test_cutting_in_is_a_device_clear_and_asks_nothing_first(world: World) -> None:
+    busy = world.transport("a")
+    busy.write(":LEVEL 5\n:HANG")
+    until(world.talkers["a"].hangs.is_set)
+    fresh = world.transport("a")
+    fresh.ask_nothing_first()
+    assert fresh.cut_in(":LEVEL 0", ":LEVEL?", lambda line: True) == ["+0.000000E+00"]
+
+
+def test_what_somebody_has_left_unread_is_read_away_and_nothing_is_cleared(world: World) -> None:
+    world.transport("b").query("*IDN?")
+    gone = world.transport("a")
+    gone._gateway.deliver("24", b":LEVEL 3;:LEVEL?")
+    until(lambda: gone.status_byte() & 16)
+    assert world.transport("a").query("*IDN?") == "EXAMPLE,T1,a,1"
+    assert len(world.talkers["a"].errors) == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (WireFault.SILENT, "is silent; check that it is on"),
+        (WireFault.OTHER_ADDRESS, "was turned to address '9 96' while 24 was spoken to: another program uses it"),
+        (WireFault.RESET, "is gone"),
+        (WireFault.HALF, "the controller at"),
+    ],
+)
+def test_a_controller_that_fails_is_named_and_the_next_call_connects_anew(
+    world: World, fault: WireFault, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = world.transport("a")
+    assert a.query("*IDN?")
+    if "ASRL" in world.server.resource("a") and fault is not WireFault.OTHER_ADDRESS:
+        pytest.skip("this fault is of a socket")
+    monkeypatch.setattr(gateway, "ANSWER_WAIT", 0.2)
+    world.faults.expect(fault)
+    with pytest.raises(InstrumentError, match=words):
+        a.query(":LEVEL?")
+    monkeypatch.setattr(gateway, "ANSWER_WAIT", PATIENCE)
+    assert world.faults.happened == [fault]
+    assert a.query(":LEVEL?") == "+0.000000E+00"
+    assert world.transport("b").query("*IDN?") == "EXAMPLE,T1,b,1"
+
+
+def test_a_controller_without_its_instrument_is_a_timeout_of_the_instrument(world: World) -> None:
+    a = world.transport("a")
+    a._address = "5"
+    a.deadlines = Deadlines(query=0.05)
+    with pytest.raises(InstrumentError, match="nobody answers at GPIB address 5 of the controller at"):
+        a.query("*IDN?")
+    a.ask_nothing_first()
+    with pytest.raises(LinkTimeoutError, match=r"did not answer ':LEVEL 0...' within 0.05 s"):
+        a.cut_in(":LEVEL 0", "*IDN?", lambda line: True)
+
+
+def test_what_is_sent_is_escaped_and_an_answer_that_is_none_is_told(world: World) -> None:
+    assert escaped(b"a+b\r\n\x1b") == b"a\x1b+b\x1b\r\x1b\n\x1b\x1b"
+    world.transport("a")
+    controller = world.server.resource("a").partition(THROUGH)[2]
+    with pytest.raises(BenchError, match="is given two settings of its serial line"):
+        gateway_at(controller, "@py", SerialLine(baud=300))
+
+
+def test_a_driver_of_bytes_is_refused() -> None:
+    driver = Driver(
+        DriverKind.MATRIX, lambda *_: None, wire=Wire.BINARY, scheme=lambda options: lambda row, column: row + column
+    )
+    address = Address(resource="GPIB::24", gateway="TCPIP::192.0.2.30::1234::SOCKET")
+    with pytest.raises(BenchError, match="smu: its driver speaks in bytes, not in lines"):
+        transport_to("smu", address, driver)
