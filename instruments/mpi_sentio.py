@@ -7,9 +7,12 @@ although the vendor's own reader waits for ever. No public command reads the ste
 The mode is therefore set before the first step, and the compensation appears in the height of the chuck.
 """
 
+from collections.abc import Callable
+
 from pydantic import Field
 
 from instruments.chuck_prober import MICRON, Arrival, ChuckOptions, ChuckProber
+from instruments.chuck_temperature import ZERO, ThermoOptions, bounds_fit, settle
 from instruments.sentio_reply import ERRORS, Reply, SentioLink
 from instruments.transport import unexpected
 from labctl.core.driver import Driver, DriverKind
@@ -17,13 +20,15 @@ from labctl.core.errors import InstrumentError
 from labctl.core.prober import Heights, Subsite
 from labctl.core.switch_matrix import Permit, refuse
 from labctl.core.transport import Transport, Wait
-from labctl.core.units import Metre
+from labctl.core.units import Kelvin, Metre, Second
 
 QUESTION = "*RCS 1\nstatus:get_version"
 """Harmless query of a station; it has no ``*IDN?`` before the command set is chosen."""
 STEPPING = "StepToSeparation"
 """Stepping contact mode that is set: a step does not end in contact."""
 
+LOST = ("error", "uncontrolled", "standby")
+"""States of a thermo chuck in which it does not come to its temperature."""
 UNALIGNED = f"the wafer is not aligned: {ERRORS[18]}, or align the wafer at the station"
 """What is said before a step of a station whose home position is not set."""
 
@@ -32,7 +37,7 @@ _BINS = "map:bins:get_num_bins"
 _TOUCHES = "setup:contact_counter:get"
 
 
-class SentioOptions(ChuckOptions):
+class SentioOptions(ThermoOptions, ChuckOptions):
     """Options of the chuck of a SENTIO station in the bench file."""
 
     bins_on_map: bool = Field(
@@ -70,6 +75,8 @@ class MpiSentio(ChuckProber):
         super().__init__(name, options, permit)
         self._station = options
         self._since_cleaning = 0
+        self._trained: Metre | None = None
+        """Contact height of another temperature; None where it holds."""
         self._link = SentioLink(transport, name)
 
     def connect(self) -> str:
@@ -150,6 +157,67 @@ class MpiSentio(ChuckProber):
             raise InstrumentError(
                 f"{self.name}: bin {number} was set at ({place}), and SENTIO's map has '{read}' there"
             )
+
+    # -- temperature
+
+    @property
+    def heating_patience(self) -> Second:
+        """Longest time until the chuck has settled, s; 0 where the bench file sets no temperature."""
+        own = self._station
+        return 0.0 if own.hottest is None else own.heating_patience + own.soak
+
+    def hold_temperature(
+        self, temperature: Kelvin, wait: Callable[[Second], None], go_on: Callable[[], None]
+    ) -> Kelvin:
+        """Have the chuck at a temperature, separated, and settled; return what is read then, K.
+
+        After a change of more than `steady`, `contact` is refused until the contact height is another one, unless the
+        bench file says that the station compensates it.
+
+        Raises:
+            InstrumentError: the station has no thermo chuck, refuses, or does not settle.
+            NeedlesDown: the needles are not verified up.
+        """
+        own = self._station
+        bounds_fit(self.name, temperature, own)
+        self.chuck_temperature()
+        self._require_gap(self._levels())
+        self.separate()
+        self.permit()
+        before = self._read_heights().contact
+        settled = settle(self, temperature, own, wait, go_on)
+        if abs(settled.began - temperature) > own.steady and not own.compensates_temperature:
+            self._trained = before
+        return settled.temperature
+
+    def chuck_temperature(self) -> Kelvin:
+        """Return the temperature of the chuck, K; InstrumentError if the station has no thermo chuck."""
+        return self._link.numbers("status:get_chuck_temp", 1)[0] + ZERO
+
+    def chuck_setpoint(self) -> Kelvin:
+        """Return what the chuck is set to, K."""
+        return self._link.numbers("status:get_chuck_temp_setpoint", 1)[0] + ZERO
+
+    def set_chuck(self, temperature: Kelvin) -> None:
+        """Set the chuck; it is lifted nowhere for it."""
+        self._link.ask(f"status:set_chuck_temp {temperature - ZERO:.2f}, False")
+
+    def chuck_trouble(self) -> str:
+        """Return the state of the thermo chuck if it is one in which it does not settle; empty if it tells none."""
+        reply = self._link.ask("status:get_chuck_thermo_state", allowed=range(1, 1024))
+        state = reply.text.strip().lower()
+        return f"the thermo chuck is in the state '{state}'" if not reply.error and state in LOST else ""
+
+    def contact(self) -> None:
+        """Raise the chuck to contact, as every such station; refused while contact is that of another temperature."""
+        if self._trained is not None:
+            if self._near(self._read_heights().contact, self._trained):
+                raise InstrumentError(
+                    f"{self.name}: the chuck has another temperature than the one at which its contact height was "
+                    "trained; train contact at the station, then resume"
+                )
+            self._trained = None
+        super().contact()
 
     # -- cleaning
 

@@ -133,7 +133,7 @@ class Campaign(Model):
         gt=0,
         le=1000,
         description="temperature of the dies, as the chuck was set or a thermometer says; recorded and exported, "
-        "nothing sets it",
+        "and set where the bench file has the bounds of a chuck",
     )
     dies: tuple[DieEntry, ...] = Field(default=(), description="the dies, one by one; or name a wafer")
     wafer: WaferEntry | None = Field(default=None, description="the dies of a wafer")

@@ -1,10 +1,11 @@
 """A prober: what puts needles on dies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from labctl.core.switch_matrix import Permit
-from labctl.core.units import Metre
+from labctl.core.units import Kelvin, Metre, Second
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,27 @@ class Cleaning(Protocol):
 
     def clean(self) -> None:
         """Have the needles cleaned, and be separated, verified; which die is under them is unknown until a step."""
+        ...
+
+
+@runtime_checkable
+class Heating(Protocol):
+    """A prober that sets the temperature of its chuck, where the bench file asks for it."""
+
+    @property
+    def heating_patience(self) -> Second:
+        """Longest time that it takes until the chuck has settled; 0 where nothing sets it."""
+        ...
+
+    def hold_temperature(
+        self, temperature: Kelvin, wait: Callable[[Second], None], go_on: Callable[[], None]
+    ) -> Kelvin:
+        """Have the chuck at a temperature, separated, and settled; return what is read then.
+
+        Args:
+            wait: waits for a time, s.
+            go_on: called before each wait; raises when the bench is switched off.
+        """
         ...
 
 

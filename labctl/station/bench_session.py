@@ -7,8 +7,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from instruments.before_a_die import arrive, clean_for_contact, held
 from instruments.bench import Bench
-from instruments.cleaning import arrive, clean_for_contact
 from instruments.contact import Needles, check_contact, check_first_contact
 from instruments.fiducial import FiducialResult, Ground, PadGround, fits, prove
 from instruments.open_bench import OpenBench
@@ -18,11 +18,11 @@ from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError, LabError, LeftUnverified
 from labctl.core.fiducial import Fiducial
-from labctl.core.prober import BinMap, Compensated, Prober
+from labctl.core.prober import BinMap, Compensated, Heating, Prober
 from labctl.core.rebuild import Rebuild
 from labctl.core.site import Site, Spot
 from labctl.core.transport import Transport
-from labctl.core.units import Ohm, Second
+from labctl.core.units import Kelvin, Ohm, Second
 from labctl.station.simulated import VISIT
 from labctl.storage.stress_ledger import StressLedger
 
@@ -70,6 +70,8 @@ class OnBench:
         self.anew = twin is not None
         """Whether the next die is as it was made, as the dies of a new twin are."""
         self._fiducials: list[FiducialResult] = []
+        self.temperature: Kelvin | None = None
+        """To which the chuck is set where the bench file asks for it; None: as it is."""
 
     @property
     def rebuild(self) -> Rebuild:
@@ -79,7 +81,9 @@ class OnBench:
     @property
     def patience(self) -> Second:
         """Longest time of an approach, s; infinite where a person moves the needles."""
-        return math.inf if getattr(self.opened.prober, "by_hand", False) else 300.0
+        prober = self.opened.prober
+        heating = prober.heating_patience if isinstance(prober, Heating) else 0.0
+        return math.inf if getattr(prober, "by_hand", False) else 300.0 + heating
 
     def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
         """Bring `subject` under the needles and make contact; without a prober it is there, and contact is checked.
@@ -96,6 +100,7 @@ class OnBench:
             say(State.MOVING)
             prober, needles, cleaned = opened.prober, Needles(die), list[str]()
             at = (*subject.at, *(() if subject.subsite is None else (subject.subsite,)))
+            record |= held(needles, prober, self.temperature, opened.wait, opened.permit)
             place = arrive(needles, prober, at, cleaned)
             say(State.CONTACT_CHECK)
 

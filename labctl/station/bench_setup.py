@@ -15,6 +15,7 @@ from instruments.transport import Log
 from labctl.core.errors import BenchError
 from labctl.core.fiducial import Fiducial
 from labctl.core.site import Site, Spot
+from labctl.core.units import Kelvin
 from labctl.station.bench_session import AnyTwin, ByHand, OnBench
 from labctl.station.board_session import OnBoard
 from labctl.station.simulated import simulated
@@ -202,6 +203,7 @@ class Station:
             without an emulator.
         ledger: file that counts the touches of real dies.
         injected: faults are injected into the twin.
+        temperature: of the dies, to which the chuck is set where the bench file asks for it, K.
     """
 
     bench: AnyBench
@@ -211,6 +213,7 @@ class Station:
     sim: str | None = None
     ledger: Path | None = None
     injected: bool = False
+    temperature: Kelvin | None = None
 
     def __post_init__(self) -> None:
         if self.injected and self.sim is None:
@@ -242,6 +245,7 @@ class Station:
             ledger=self.ledger,
             twin=twin,
         ) as body:
+            body.temperature = self.temperature
             if self.fiducials:
                 body.prove(self.fiducials, (*self.subjects, *self.others))
             yield body

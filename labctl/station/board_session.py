@@ -10,15 +10,16 @@ compared then.
 """
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from instruments.before_a_die import arrive, clean_for_contact, held
 from instruments.board_bench import Exchange
 from instruments.board_needles import BoardNeedles
-from instruments.cleaning import arrive, clean_for_contact
 from instruments.fiducial import FiducialResult, LineGround, fits
 from instruments.manual_prober import TypeIn
 from instruments.open_board import OpenBoard
@@ -28,10 +29,10 @@ from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.die_state import State
 from labctl.core.errors import ContactError, LabError, LeftUnverified
 from labctl.core.fiducial import Fiducial
-from labctl.core.prober import Compensated, Prober
+from labctl.core.prober import Compensated, Heating, Prober
 from labctl.core.rebuild import Rebuild
 from labctl.core.site import Site
-from labctl.core.units import Second
+from labctl.core.units import Kelvin, Second
 from labctl.station.bench_session import AnyTwin, fiducial_json, prove_map
 from labctl.station.simulated import VISIT
 from labctl.storage.stress_ledger import StressLedger
@@ -67,6 +68,9 @@ class OnBoard:
         """Whether the next die is as it was made, as the die of a new twin is."""
         self._exchanged = opened.bench.exchange is Exchange.BY_HAND and not by_hand
         self._fiducials: list[FiducialResult] = []
+        self._wait = time.sleep if twin is None else twin.wait
+        self.temperature: Kelvin | None = None
+        """To which the chuck is set where the bench file asks for it; None: as it is."""
         self._on: str | None = None
         """What the die on the board is called; None before the first was asked for."""
 
@@ -79,7 +83,9 @@ class OnBoard:
     def patience(self) -> Second:
         """Longest time of an approach, s; infinite where a person exchanges dies or moves the needles."""
         asks = self._exchanged and self.twin is None
-        return math.inf if asks or getattr(self.opened.prober, "by_hand", False) else PATIENCE
+        prober = self.opened.prober
+        heating = prober.heating_patience if isinstance(prober, Heating) else 0.0
+        return math.inf if asks or getattr(prober, "by_hand", False) else PATIENCE + heating
 
     def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
         """Return the die of the board as `subject`.
@@ -119,6 +125,7 @@ class OnBoard:
         say(State.MOVING)
         cleaned = list[str]()
         at = (*subject.at, *(() if subject.subsite is None else (subject.subsite,)))
+        record |= held(needles, prober, self.temperature, self._wait, self.opened.permit)
         place = arrive(needles, prober, at, cleaned)
         say(State.CONTACT_CHECK)
 

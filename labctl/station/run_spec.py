@@ -157,7 +157,9 @@ class RunSpec:
         from labctl.station.bench_setup import Station
 
         injected = self.faults is not None
-        return Station(self.bench, self.subjects, self.others, self.fiducials, self.sim, self.ledger, injected)
+        return Station(
+            self.bench, self.subjects, self.others, self.fiducials, self.sim, self.ledger, injected, self.temperature
+        )
 
     def some(self, only: Sequence[str] | None) -> "RunSpec":
         """Return the run of the dies of `only`; BenchError if there is no such die."""

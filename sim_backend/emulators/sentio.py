@@ -41,6 +41,7 @@ from sim_backend.emulators.sentio_model import (
     SiteHeights,
     StationMap,
 )
+from sim_backend.emulators.sentio_thermo import ThermoChuck
 from sim_backend.emulators.world import World
 
 __all__ = ["ProberState", "Sentio", "SiteHeights", "StationMap"]
@@ -73,7 +74,7 @@ class Sentio(Instrument):
         self.cleans_itself = False
         self.compensation, self._short = COMPENSATIONS[1], 0.0
         self.bins = BinTable(wafer, self._here)
-        self._commands = self._table() | self.bins.commands()
+        self._commands = self._table() | ThermoChuck(world, self.state).commands() | self.bins.commands()
 
     # -- language
 
@@ -132,9 +133,6 @@ class Sentio(Instrument):
             "status:get_version": bound(lambda: f"Version: {self.version}", 0),
             "status:get_machine_status": bound(lambda: "Ready,IsInitialized,Idle", 0),
             "status:get_machine_id": bound(lambda: "emulated", 0),
-            "status:get_chuck_temp": bound(lambda: f"{self.state.temperature:.2f}", 0),
-            "status:get_chuck_temp_setpoint": bound(lambda: f"{self.state.setpoint:.2f}", 0),
-            "status:set_chuck_temp": bound(self._set_temperature, 2),
             "aux:cleaning:start": bound(self._clean, 1),
             "aux:cleaning:enable_auto": bound(lambda v: self._flag("cleans_itself", v.lower() in yes), 1),
             "move_chuck_contact": bound(self._contact, 0),
@@ -293,9 +291,6 @@ class Sentio(Instrument):
 
     def _flag(self, name: str, value: bool) -> None:
         setattr(self, name, value)
-
-    def _set_temperature(self, value: str, *_: str) -> None:
-        self.state.setpoint = self.state.temperature = float(value)
 
     def _set_vacuum(self, on: bool) -> None:
         self._below_contact()

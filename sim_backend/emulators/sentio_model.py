@@ -62,6 +62,9 @@ class ProberState:
             station reports stay as they are set (issue 47 of the vendor's client); that the sign is free, and which
             levels are shifted, is [?].
         compensated: the levels that are shifted.
+        thermo: it has a thermo chuck.
+        ramp: of the chuck, K/s.
+        thermo_lost: state of a thermo chuck that does not come to its temperature; "" for one that does.
         cleaning: it has a cleaning substrate.
         cleaned: touches on it.
         short: how far below contact a contact move stops, um; the needles do not touch.
@@ -79,6 +82,9 @@ class ProberState:
     touches: int = 0
     compensation: float = 0.0
     compensated: tuple[str, ...] = LEVELS
+    thermo: bool = True
+    ramp: float = 1.0
+    thermo_lost: str = ""
     cleaning: bool = True
     cleaned: int = 0
     short: float = 0.0
@@ -87,5 +93,5 @@ class ProberState:
     ends_cleaning_in_contact: bool = False
 
 
-FAULTS = ("short", "stuck", "stuck_in_contact", "ends_cleaning_in_contact")
+FAULTS = ("short", "stuck", "stuck_in_contact", "ends_cleaning_in_contact", "ramp", "thermo_lost")
 """Fields of the state that are faults of the machine and not what somebody left."""

@@ -30,7 +30,7 @@ def night(small, tmp_path, monkeypatch):
     """Return a function that measures three dies on a twin that `prepare` may change, over `sim`."""
     monkeypatch.setattr(die_job, "seal_in_subprocess", lambda folder, die: "")
 
-    def run(prepare=lambda twin: None, sim="bytes", by_hand=False, prober=None, **contact):
+    def run(prepare=lambda twin: None, sim="bytes", by_hand=False, prober=None, temperature=None, **contact):
         file = {**small.BENCH, "contact": {**small.BENCH["contact"], **contact}}
         own = small.BENCH["instruments"]
         file["instruments"] = {**own, "prober": {**own["prober"], **(prober or {})}}
@@ -40,6 +40,7 @@ def night(small, tmp_path, monkeypatch):
         prepare(twin)
         results = []
         with on_bench(bench, subjects, sim, twin=twin, by_hand=by_hand) as body:
+            body.temperature = temperature
             for subject in subjects:
                 job = Job(tmp_path, subject, bench_limits(bench))
                 results.append(run_die(job, (MapCells(kernel=0),), lambda *message: None, Stop(), body))
@@ -249,3 +250,50 @@ def test_a_station_without_a_cleaning_substrate_ends_the_die_with_its_reason_and
     assert "this station has no such module" in results[0].outcome.reason
     assert not twin.world.in_contact
     assert twin.ledger.hot_switches == 0
+
+
+HOT = {"hottest": "400 K", "soak": "30 s"}
+
+
+def test_the_chuck_is_at_the_temperature_of_the_campaign_before_the_first_die_and_every_die_says_so(night, tmp_path):
+    twin, results = night(prober={**HOT, "compensates_temperature": True}, temperature=358.15)
+    assert [r.outcome.status for r in results] == [Status.SUCCESS] * 3
+    assert twin.instruments["prober"].state.setpoint == 85.0
+    notes = approaches(tmp_path, ["D0", "D1", "D2"])
+    assert [note["chuck_temperature"] for note in notes] == pytest.approx([358.15] * 3, abs=0.5)
+    assert twin.world.now > 60 + 30, "1 K a second, and the soak"
+    assert_unharmed(twin)
+
+
+def test_needles_stay_up_after_a_change_until_contact_was_trained_again(night):
+    twin, results = night(prober=HOT, temperature=358.15)
+    assert [r.outcome.status for r in results] == [Status.FAIL] * 3
+    assert all("train contact at the station, then resume" in r.outcome.reason for r in results)
+    assert (twin.instruments["prober"].state.touches, twin.world.in_contact) == (0, False)
+    assert twin.instruments["prober"].state.setpoint == 85.0, "as it was set; nobody cools it down"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "more", "words"),
+    [
+        (lambda state: setattr(state, "thermo", False), {}, "this station has no such module"),
+        (lambda state: setattr(state, "thermo_lost", "Error"), {}, "the thermo chuck is in the state 'error'"),
+        (lambda state: setattr(state, "ramp", 1e-3), {"heating_patience": "60 s"}, "after 60 s, set to 358.15 K"),
+        (lambda state: None, {"hottest": "350 K"}, "the campaign says 358.15 K, and the chuck of the bench file goes"),
+    ],
+    ids=["none", "in error", "slow", "too hot"],
+)
+def test_a_chuck_that_does_not_come_to_its_temperature_ends_the_die_with_the_needles_up(night, prepare, more, words):
+    twin, results = night(
+        lambda twin: prepare(twin.instruments["prober"].state), prober={**HOT, **more}, temperature=358.15
+    )
+    assert all(words in r.outcome.reason for r in results), results[0].outcome.reason
+    assert not twin.world.in_contact
+    assert twin.instruments["prober"].state.touches == 0
+
+
+def test_nothing_sets_a_chuck_unless_the_bench_file_asks_for_it(night, tmp_path):
+    twin, results = night(temperature=358.15)
+    assert [r.outcome.status for r in results] == [Status.SUCCESS] * 3
+    assert twin.instruments["prober"].state.setpoint == 25.0
+    assert "chuck_temperature" not in approaches(tmp_path, ["D0"])[0]

@@ -10,7 +10,7 @@ from instruments.sentio_reply import ERRORS, parse_reply
 from instruments.stepping import ChuckPlace, misled
 from instruments.transcript import TranscriptReplay
 from labctl.core.errors import ContactError, InstrumentError
-from labctl.core.prober import BinMap, Cleaning, Compensated, Heights, Position, Prober, Subsite
+from labctl.core.prober import BinMap, Cleaning, Compensated, Heating, Heights, Position, Prober, Subsite
 
 FILES = Path(__file__).parents[2] / "golden" / "transcripts"
 OPTIONS = SentioOptions(overtravel_ceiling=50e-6)
@@ -164,6 +164,60 @@ def test_no_needle_is_cleaned_without_the_permit_or_where_the_chuck_does_not_sep
         with pytest.raises(InstrumentError, match=r"refused 'aux:cleaning:start': this station has no such module"):
             made.clean()
         assert not made.separated(), "nobody knows where the chuck is"
+
+
+HOT = {"hottest": 400.0, "soak": 10.0, "heating_patience": 60.0}
+
+
+def held(made, kelvin=358.15, go_on=off):
+    """Have a chuck at a temperature; return what is read then and how long was waited, s."""
+    waited = []
+    return made.hold_temperature(kelvin, waited.append, go_on), sum(waited)
+
+
+def test_a_chuck_is_set_read_back_and_has_stayed_before_it_counts_as_settled():
+    calls = []
+    with replay("temperature") as talk:
+        made = prober(talk, lambda: calls.append("off?"), **HOT)
+        assert isinstance(made, Heating)
+        assert made.heating_patience == 70.0
+        assert held(made) == (pytest.approx(358.15), 15.0)
+    assert len(calls) == 2, "the permit, before the separation and before the chuck is set"
+    assert prober(TranscriptReplay([])).heating_patience == 0.0
+
+
+def test_contact_of_another_temperature_is_refused_until_it_was_trained_again():
+    with TranscriptReplay([]) as wire:
+        made = prober(wire, **HOT)
+    made._trained = 11300e-6
+    with TranscriptReplay(HEIGHTS) as wire:
+        made._link.transport = wire
+        with pytest.raises(InstrumentError, match="another temperature than the one at which its contact height"):
+            made.contact()
+    trained = [(">", "get_chuck_site_heights Wafer"), ("<", "0,0,11330,11030,30,100")]
+    talk = trained + SITE + trained + trained + z(11030) + [(">", "move_chuck_contact"), ("<", "0,0,11360")] + z(11360)
+    with TranscriptReplay(talk) as wire:
+        made._link.transport = wire
+        made.contact()
+
+
+@pytest.mark.parametrize(
+    ("options", "kelvin", "words"),
+    [
+        ({}, 358.15, "the campaign says 358.15 K, and the chuck of the bench file is not set at all"),
+        (HOT, 450.0, "the campaign says 450 K, and the chuck of the bench file goes from 293.15 to 400 K"),
+        (HOT, 250.0, "goes from 293.15 to 400 K"),
+    ],
+)
+def test_a_temperature_out_of_the_bounds_of_the_bench_file_is_refused_before_anything_is_sent(options, kelvin, words):
+    with TranscriptReplay([]) as wire, pytest.raises(InstrumentError, match=words):
+        held(prober(wire, **options), kelvin)
+
+
+def test_a_station_without_a_thermo_chuck_is_named_before_anything_moves():
+    talk = [(">", "status:get_chuck_temp"), ("<", "3,0,no thermo")]
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="this station has no such module"):
+        held(prober(wire, **HOT))
 
 
 def test_an_open_door_is_told_in_operator_words():

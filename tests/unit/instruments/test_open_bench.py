@@ -64,6 +64,7 @@ def test_the_check_lists_serials_cards_what_is_not_default_and_what_is_forced():
     twin = Twin()
     twin.instruments["matrix"].cards[1] = Card("7072", 8, 12)
     twin.instruments["prober"].handle(b"status:set_chuck_temp 61\n")
+    twin.instruments["prober"].state.temperature = 61.0
     more = "format.asciiprecision=3 trigger.timer[2].count=7"
     left = "smub.source.func=0 smub.source.leveli=1e-6 smub.source.output=1 smua.measure.delay=20 "
     twin.instruments["smu2"].handle(f"{left} smua.measure.rel.enablei=1 {more}\nlocalnode.nothing.here=1\n".encode())

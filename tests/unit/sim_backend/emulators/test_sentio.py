@@ -292,3 +292,27 @@ def test_cleaning_under_voltage_is_a_hot_touch_and_one_may_end_on_the_die() -> N
     ask(prober, "aux:cleaning:start 2")
     assert prober.world.ledger.count("hot touch") == 2, "the cleaning, and the die afterwards"
     assert prober.world.in_contact
+
+
+def test_a_thermo_chuck_goes_to_its_setpoint_with_time() -> None:
+    prober = make()
+    assert ask(prober, "status:get_chuck_thermo_state")[2] == "Controlling"
+    assert ask(prober, "status:set_chuck_temp 85.00, False") == (0, 0, "OK")
+    assert ask(prober, "status:get_chuck_temp_setpoint")[2] == "85.00"
+    prober.world.advance(20.0)
+    assert float(ask(prober, "status:get_chuck_temp")[2]) == pytest.approx(45.0, abs=0.1)
+    assert ask(prober, "status:get_chuck_thermo_state")[2] == "Heating"
+    prober.world.advance(100.0)
+    assert ask(prober, "status:get_chuck_temp")[2] == "85.00"
+    ask(prober, "status:set_chuck_temp 25")
+    assert ask(prober, "status:get_chuck_thermo_state")[2] == "Cooling"
+    prober.state.thermo_lost = "Error"
+    prober.world.advance(100.0)
+    assert float(ask(prober, "status:get_chuck_temp")[2]) > 84.0
+    assert ask(prober, "status:get_chuck_thermo_state")[2] == "Error"
+    for line, code in (("301", 8), ("-61", 8), ("85, False, 1", 7), ("hot", 6)):
+        assert ask(prober, f"status:set_chuck_temp {line}")[0] == code
+    assert ask(prober, "status:set_chuck_temp")[0] == 7
+    prober.state.thermo = False
+    for line in ("get_chuck_temp", "get_chuck_temp_setpoint", "get_chuck_thermo_state", "set_chuck_temp 30"):
+        assert ask(prober, f"status:{line}")[0] == 3

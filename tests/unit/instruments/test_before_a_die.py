@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from instruments.cleaning import BAD_CONTACT, arrive, clean_for_contact
+from instruments.before_a_die import BAD_CONTACT, arrive, clean_for_contact
 from labctl.core.prober import Position
 
 

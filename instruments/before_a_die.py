@@ -4,14 +4,33 @@ Cleaning is a motion as any other: in the state of landing, with every output ve
 and it ends separated. It leaves the die, so a step follows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from instruments.touches import Landing
-from labctl.core.prober import Cleaning, Position, Prober
+from labctl.core.prober import Cleaning, Heating, Position, Prober
+from labctl.core.units import Kelvin, Second
 
 BAD_CONTACT = "no contact"
 """Why needles were cleaned, of those whose contact failed."""
+
+
+def held(
+    landing: Landing, prober: Prober, target: Kelvin | None, wait: Callable[[Second], None], go_on: Callable[[], None]
+) -> dict[str, Kelvin]:
+    """Have the chuck at a temperature before a die, where the bench file has it set; return what is recorded of it.
+
+    Args:
+        target: None where nobody says it.
+        wait: waits for a time, s. go_on: raises when the bench is switched off.
+
+    Raises:
+        InstrumentError: the prober has no such chuck, refuses, or does not settle.
+    """
+    if target is None or not isinstance(prober, Heating) or not prober.heating_patience:
+        return {}
+    landing.land()
+    return {"chuck_temperature": prober.hold_temperature(target, wait, go_on)}
 
 
 def arrive(landing: Landing, prober: Prober, at: Sequence[Any], reasons: list[str]) -> Position:

@@ -1,0 +1,119 @@
+"""The temperature of a chuck: set within bounds, read back, waited for, and judged before needles touch.
+
+Needles are up while it changes. A chuck that grows warmer also grows: contact that was trained at another temperature
+may be tens of um off, so after a change needles touch only when contact was trained again, or the bench file says that
+the station compensates it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import Field
+
+from labctl.core.errors import InstrumentError
+from labctl.core.model import Model
+from labctl.core.units import Kelvin, Second
+
+ZERO: Kelvin = 273.15
+"""0 degrees Celsius."""
+POLL: Second = 5.0
+"""Between two looks at a chuck that heats or cools."""
+
+
+class ThermoOptions(Model):
+    """Options of a chuck whose temperature is set. All but the bounds are engineering defaults."""
+
+    hottest: Kelvin | None = Field(
+        default=None, gt=0, le=600, description="the chuck is set to the campaign's temperature, no hotter than this; "
+        "left out: nothing sets it"
+    )  # fmt: skip
+    coldest: Kelvin = Field(default=293.15, gt=0, le=600, description="and no colder than this")
+    temperature_tolerance: Kelvin = Field(default=0.5, gt=0, le=20, description="how far it may be off when settled")
+    soak: Second = Field(default=60.0, ge=0, description="[?] how long it has to stay within its tolerance")
+    heating_patience: Second = Field(default=3600.0, gt=0, description="longest wait for it")
+    steady: Kelvin = Field(
+        default=5.0,
+        ge=0,
+        description="[?] change after which contact has to be trained again; needles stay up until then",
+    )
+    compensates_temperature: bool = Field(
+        default=False, description="the station finds its contact anew after a change by itself, so needles may touch"
+    )
+
+
+class Thermo(Protocol):
+    """A station's chuck, as its commands give it."""
+
+    name: str
+
+    def chuck_temperature(self) -> Kelvin:
+        """Return the temperature; InstrumentError if the station has none."""
+        ...
+
+    def chuck_setpoint(self) -> Kelvin:
+        """Return what it is set to."""
+        ...
+
+    def set_chuck(self, temperature: Kelvin) -> None:
+        """Set it; nothing waits."""
+        ...
+
+    def chuck_trouble(self) -> str:
+        """Return why it will not settle, empty if nothing says so."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A chuck that has settled: where it began, and what was read, K."""
+
+    began: Kelvin
+    temperature: Kelvin
+
+
+def bounds_fit(name: str, target: Kelvin, options: ThermoOptions) -> None:
+    """Raise InstrumentError if a temperature is out of the bounds of the bench file."""
+    hottest = options.hottest
+    if hottest is None or not options.coldest <= target <= hottest:
+        most = "is not set at all" if hottest is None else f"goes from {options.coldest:g} to {hottest:g} K"
+        raise InstrumentError(f"{name}: the campaign says {target:g} K, and the chuck of the bench file {most}")
+
+
+def settle(
+    thermo: Thermo, target: Kelvin, options: ThermoOptions, wait: Callable[[Second], None], go_on: Callable[[], None]
+) -> Settled:
+    """Have the chuck at a temperature, and wait until it has stayed there.
+
+    Args:
+        target: K.
+        wait: waits for a time, s.
+        go_on: called before each wait; raises when the bench is switched off.
+
+    Raises:
+        InstrumentError: out of bounds, not taken, in trouble, or not settled in time.
+    """
+    bounds_fit(thermo.name, target, options)
+    began = present = thermo.chuck_temperature()
+    tolerance = options.temperature_tolerance
+    if abs(thermo.chuck_setpoint() - target) > tolerance:
+        thermo.set_chuck(target)
+        setpoint = thermo.chuck_setpoint()
+        if abs(setpoint - target) > tolerance:
+            raise InstrumentError(f"{thermo.name}: the chuck was set to {target:g} K, and is set to {setpoint:g} K")
+    waited = stayed = 0.0
+    soak = options.soak if abs(began - target) > tolerance else 0.0
+    while abs(present - target) > tolerance or stayed < soak:
+        if trouble := thermo.chuck_trouble():
+            raise InstrumentError(f"{thermo.name}: {trouble}, at {present:.2f} K and set to {target:g} K")
+        if waited >= options.heating_patience:
+            raise InstrumentError(
+                f"{thermo.name}: the chuck is at {present:.2f} K after {waited:g} s, set to {target:g} K with "
+                f"{tolerance:g} K of tolerance for {soak:g} s; look at the station, or raise 'heating_patience'"
+            )
+        go_on()
+        wait(POLL)
+        waited += POLL
+        before, present = present, thermo.chuck_temperature()
+        stayed = stayed + POLL if max(abs(before - target), abs(present - target)) <= tolerance else 0.0
+    return Settled(began, present)
