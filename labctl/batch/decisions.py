@@ -14,6 +14,7 @@ from typing import Any
 from labctl.config.bins import HARD, BinRule, bin_of, is_good, is_measured, passes, tally
 from labctl.config.rules import Batch, DieOrder
 from labctl.core.die_state import FINAL, State
+from labctl.core.figure import Figures
 from labctl.storage.run_log import DieState, RunState
 
 
@@ -61,6 +62,7 @@ class Rules:
     Args:
         batch: section of the campaign file.
         seed: of a shuffled order.
+        declared: figures of the campaign, by which values are written.
         predicted: time of each die by the plan, s; empty for simulated dies, whose time the plan does not predict.
     """
 
@@ -68,6 +70,7 @@ class Rules:
     bins: Sequence[BinRule] = ()
     seed: int = 0
     predicted: Mapping[str, float] = field(default_factory=dict)
+    declared: Figures = field(default_factory=lambda: Figures(()))
     _ended: list[DieState] = field(default_factory=list)
     """Dies that ended in this session, in order: counts of dies in a row start again when a run is resumed."""
 
@@ -82,7 +85,7 @@ class Rules:
         """Return the bin of a die that ended in `state`, as a row of the journal; empty if it goes on later."""
         match state:
             case State.DONE:
-                result = bin_of(self.bins, figures)
+                result = bin_of(self.bins, figures, self.declared)
                 return {"bin": result.name, "hard": result.hard, "rule": result.rule}
             case State.CONTACT_FAIL | State.LIMIT_STOP | State.ERROR:
                 name = {State.CONTACT_FAIL: "contact", State.LIMIT_STOP: "limit"}.get(state, "error")

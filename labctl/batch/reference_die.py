@@ -130,15 +130,19 @@ class ReferenceVisits:
             why = visit.reason.strip().partition("\n")[0]
             return f"the golden die could not be measured ({visit.state}{why and ': '}{why}): nobody knows of a drift"
         if missing:
-            return f"the golden die was measured without coming to {', '.join(missing)}: nobody knows of a drift"
+            titles = ", ".join(declared[n].title for n in missing)
+            return f"the golden die was measured without coming to {titles}: nobody knows of a drift"
         if beyond:
             allowed = self._golden.drift
-            changes = [f"{n} {100 * drift[n]:+.2f} % ({100 * allowed[n]:.3g} % allowed)" for n in beyond]
+            changes = [
+                f"{declared[n].title} {100 * drift[n]:+.2f} % ({100 * allowed[n]:.3g} % allowed)" for n in beyond
+            ]
             return f"the golden die has drifted since the first visit: {', '.join(changes)}"
         if not drift:
-            first = [f"{n} {value:.5g} {declared[n].unit}".strip() for n, value in values.items()]
+            first = [f"{declared[n].title} {declared[n].text(value)}" for n, value in values.items()]
             return f"the golden die, to compare later visits with: {', '.join(first)}"
-        return f"the golden die is as before: {', '.join(f'{n} {100 * change:+.2f} %' for n, change in drift.items())}"
+        changes = [f"{declared[n].title} {100 * change:+.2f} %" for n, change in drift.items()]
+        return f"the golden die is as before: {', '.join(changes)}"
 
 
 def _doubt(log: Runlog, text: str) -> None:

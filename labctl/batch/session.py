@@ -32,6 +32,7 @@ from labctl.batch.watchdog import BenchExecutor
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified, StorageError
 from labctl.core.events import Alarm, BenchOpened, MadeSafe, Resumed, RunEnded
+from labctl.core.figure import Figures
 from labctl.core.procedure import Procedure
 from labctl.core.units import Second
 from labctl.execution.die_job import Job, Notify
@@ -93,7 +94,8 @@ def estimate(plans: Sequence[DiePlan]) -> dict[str, Any]:
 def rules_of(spec: RunSpec, plans: Sequence[DiePlan]) -> Rules:
     """Return the rules of a campaign; the plan predicts the time of dies on a bench, not of simulated dies."""
     seconds = {p.die: sum(s.time for s in p.stages) for p in plans}
-    return Rules(spec.batch, spec.bins, spec.seed, {} if spec.bench is None else seconds)
+    predicted = {} if spec.bench is None else seconds
+    return Rules(spec.batch, spec.bins, spec.seed, predicted, Figures.of_run(spec.declared))
 
 
 def meta_of(manifest: Mapping[str, Any], spec: RunSpec, plans: Sequence[DiePlan]) -> dict[str, Any]:

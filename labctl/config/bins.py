@@ -19,6 +19,7 @@ HARD = {
 }  # fmt: skip
 """Hard bins of the soft bins that no rule of a campaign file gives. MEASURED: finished, and judged by nothing."""
 NO_LIMITS = "no acceptance limits were set"
+WITHIN = "within all limits"
 NOT_JUDGED = "no figure of an acceptance limit was measured"
 _OTHER_JOIN = re.compile(r"\s(?:or|not|OR|NOT|AND)\s|[|&;]+")
 _BOUND = re.compile(r"\s*([a-z][a-z0-9_]*(?:\[[^\[\]]+\])?)\s*(<=|>=|<|>)\s*([^<>=\s].*?)\s*")
@@ -184,8 +185,11 @@ def tally(good: int, measured: int, number: int) -> str:
     return f"{good} of {number} dies are good{rest}"
 
 
-def bin_of(rules: Sequence[BinRule], figures: Mapping[str, float]) -> Assigned:
+def bin_of(rules: Sequence[BinRule], figures: Mapping[str, float], declared: Figures | None = None) -> Assigned:
     """Return the bin of a finished die with the given figures.
+
+    Args:
+        declared: figures of the campaign; values in the rule that gave the bin are written with their units.
 
     Without rules, or if none of the figures that they compare was measured, a die is "measured": nothing judges it.
 
@@ -197,8 +201,9 @@ def bin_of(rules: Sequence[BinRule], figures: Mapping[str, float]) -> Assigned:
     for rule in rules:
         if holds(rule.when, figures):
             names = dict.fromkeys(Bound.parse(part).figure for part in rule.when.split(" and "))
-            values = ", ".join(f"{figures[name]:.4g}" for name in names)
+            known = declared or Figures(())
+            values = ", ".join(known[name].text(figures[name]) for name in names)
             return Assigned(rule.bin, rule.hard, f"{rule.when}: it is {values}")
     if any(Bound.parse(part).figure in figures for rule in rules for part in rule.when.split(" and ")):
-        return Assigned(GOOD, HARD[GOOD], "no rule of another bin is true")
+        return Assigned(GOOD, HARD[GOOD], WITHIN)
     return Assigned(MEASURED, HARD[MEASURED], NOT_JUDGED if rules else NO_LIMITS)

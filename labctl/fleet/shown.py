@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from labctl.analysis.zones import Zone
+from labctl.config.bins import is_good, is_measured
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.figure import Shown
 from labctl.core.names import new_folder_of
@@ -61,12 +63,24 @@ def print_rows(screen: Console, fleet: Fleet, columns: Sequence[str]) -> None:
 
 def tally(fleet: Fleet) -> str:
     """Return in words how many rows, dies and runs there are, and the dies by bin."""
-    rows = fleet.table.select(["run_id", "die", "bin", "state", "golden"]).to_pylist()
+    rows = fleet.table.select(["run_id", "die", "bin", "state", "golden", "hard", "zone"]).to_pylist()
     dies = {(row["run_id"], row["die"]): row["bin"] or row["state"] for row in rows if not row["golden"]}
     visits = len({(row["run_id"], row["die"]) for row in rows if row["golden"]})
     bins = ", ".join(f"{count:,} {name}" for name, count in Counter(dies.values()).most_common())
     text = f"{counted(len(rows), 'row')}: {counted(len(dies), 'die')} of {counted(len({r for r, _ in dies}), 'run')}"
-    return text + (f" ({bins})" if bins else "") + (f", {counted(visits, 'visit')} of golden dies" if visits else "")
+    text += f" ({bins})" if bins else ""
+    return text + _by_zone(rows) + (f", {counted(visits, 'visit')} of golden dies" if visits else "")
+
+
+def _by_zone(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many of the dies that rules could judge are good in each zone of their wafers; "" without zones."""
+    hard = {(row["run_id"], row["die"]): (row["hard"], row["zone"]) for row in rows if not row["golden"]}
+    judged = [one for one in hard.values() if one[0] and one[1] and not is_measured(one[0])]
+    zones = [
+        f"{zone} {sum(is_good(h) for h, z in judged if z == zone)} of {sum(z == zone for _, z in judged)}"
+        for zone in Zone
+    ]
+    return f"; good in {', '.join(zones)}" if judged else ""
 
 
 def _text(value: Any) -> str:

@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from labctl.analysis.distributions import Distribution, Line
+from labctl.analysis.distributions import Distribution, Line, LineKind
 from labctl.core.picture import Curves
 from labctl.core.units import FloatArray
 from labctl.report.report_data import DieFacts, Series
@@ -130,10 +130,11 @@ def _across(frame: _Frame, lines: Sequence[Line]) -> None:
     """Draw lines at values of the vertical axis."""
     for line in lines:
         y = frame.at(frame.x0, line.value)[1]
+        x, anchor = (_LEFT + 5, "start") if line.kind is LineKind.LIMIT else (_WIDE - _RIGHT - 5, "end")
         frame.parts.append(
             f'<g class="line line-{line.kind}"><title>{escape(line.text)}</title>'
             f'<path d="M{_LEFT} {y:.1f}H{_WIDE - _RIGHT}"/>'
-            f'<text x="{_LEFT + 5}" y="{y - 4:.1f}">{escape(line.text)}</text></g>'
+            f'<text x="{x:.1f}" y="{y - 4:.1f}" text-anchor="{anchor}">{escape(line.text)}</text></g>'
         )
 
 

@@ -41,7 +41,7 @@ def line(now: Now) -> str:
         parts.append(now.text)
     parts.append(disk(now))
     if now.alive:
-        parts.append(f"last commit {_ago(now)}")
+        parts.append(f"last recorded {_ago(now)}")
     if now.alarms:
         _, _, die, text = now.alarms[-1]
         parts.append(f"{now.warnings} warnings, the last: {f'{die}: ' if die else ''}{text}")
@@ -101,7 +101,7 @@ def _rows(now: Now) -> list[tuple[str, RenderableType]]:
         rows.append(("last", Text(now.last)))
     rows.append(("disk", Text(disk(now))))
     rows.append(
-        ("commit", Text(_ago(now) if now.alive else time.strftime("%a %H:%M:%S", time.localtime(now.committed))))
+        ("recorded", Text(_ago(now) if now.alive else time.strftime("%a %H:%M:%S", time.localtime(now.committed))))
     )
     return rows
 

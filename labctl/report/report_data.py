@@ -344,4 +344,4 @@ def _series(
                 drift.setdefault(name, []).append(TrendPoint(row.stamp.utc, value, row.event.die, True))
     for name, points in drift.items():
         if len(points) > 1 and golden:
-            yield Series(f"drift of {name}", f"golden die: drift of {name}", "%", 100.0, tuple(points))
+            yield Series(f"drift of {name}", f"golden die: drift of {declared[name].title}", "%", 100.0, tuple(points))

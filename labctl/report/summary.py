@@ -36,6 +36,7 @@ from labctl.report.die_figures import (
 from labctl.report.die_pictures import KernelPicture, kernel_pictures
 from labctl.report.drawings import Drawings
 from labctl.report.formulas import formulas_of
+from labctl.report.judged_lines import lines_of
 from labctl.report.rehearsal import rehearsal_of, rehearsal_text_of
 from labctl.storage.results import DieData, Run, open_run
 from labctl.terminal.progress import Column, counted, print_table
@@ -148,6 +149,8 @@ def show(
         console.print(f"This run is unfinished: {counts}.", markup=False)
     if text := rehearsal_text_of(path, run.meta):
         console.print(f"{text}.", markup=False, highlight=False, soft_wrap=True)
+    for line in lines_of(path):
+        console.print(f"{_typed(line)}.", markup=False, highlight=False)
     if text := retested.of_path(path, run.meta):
         console.print(f"{text[:1].upper()}{text[1:]}.", markup=False, highlight=False, soft_wrap=True)
     if bench := bench_text_of(path):

@@ -73,7 +73,7 @@ def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
     assert [d.name for d in found.golden] == ["G@1", "G@2", "G@3"]
     assert [d.name for d in found.dies] == ["A", "B", "C"]
     assert (found.good, found.without_verdict) == (0, 2)  # no limits were set
-    assert any("drift of r_ap" in s.title for s in found.series)
+    assert any("drift of R_AP" in s.title for s in found.series)
     assert {d.name for d in found.dies if d.suspect} == {"B"}
     assert any("in doubt" in r.why and r.command.endswith("--only B") for r in found.redo)
     said = [e.text for e in found.events]
@@ -87,7 +87,7 @@ def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
         assert shown in done.stdout + done.stderr
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "golden die has drifted" in page
-    assert "golden die: drift of r_ap" in page
+    assert "golden die: drift of R<sub>AP</sub>" in page
 
 
 @pytest.mark.slow

@@ -38,8 +38,10 @@ from labctl.storage.run_log import Runlog, read_state
 from protocols.by_hand import MapCells
 from protocols.survey import Survey
 from sim_backend.description import DieDescription
+from tests.declared import FIGURES
 
 DIES = ("D1", "D2", "D3", "D4", "D5")
+META = {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(DIES)], "figures": [FIGURES["r_p"].plain()]}
 LIMITS = Limits(v_towards_p=0.7, v_towards_ap=0.7, width=1e-2, compliance=1e-2, v_count=0.35, pulses_per_cell=200)
 KIND = DieDescription.model_validate(
     {
@@ -93,7 +95,7 @@ def carry_out(folder, fate, width=1, *, log=None, **batch):
     """Run a campaign with a golden die, or go on with that of `log`; return how it ended and its state."""
     batch = Batch(golden=GOLDEN, **batch)
     folder.mkdir(exist_ok=True)
-    log = log or Runlog.create(folder, {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(DIES)]})
+    log = log or Runlog.create(folder, META)
     jobs = {n: Job(folder, Site(n, KIND, 1, (k, 0)), LIMITS) for k, n in enumerate(DIES)}
     visits = ReferenceVisits.of(batch, Job(folder, Site("G", KIND, 1, (7, 2)), LIMITS, stages=(MapCells(),)))
     going = requests.session(folder)
@@ -123,7 +125,7 @@ def test_the_golden_die_is_measured_first_after_every_two_dies_and_at_the_end(tm
     assert [g.ok for g in golden] == [True] * 4
     assert golden[0].drift == {}
     assert golden[3].drift["r_p"] == pytest.approx(1.004 / 1.001 - 1)
-    assert "r_p +0.30 %" in golden[3].text
+    assert "R_P +0.30 %" in golden[3].text
     assert {d.name for d in state.dies.values() if d.golden} == {"G@1", "G@2", "G@3", "G@4"}
     assert state.dies["G@2"].at == (7, 2)
     assert state.dies["G@2"].bin == ""
@@ -156,7 +158,7 @@ def test_a_drift_is_an_alarm_and_the_dies_since_the_last_good_visit_are_in_doubt
     (alarm,) = rows(state, Alarm)
     assert alarm.level is Level.WARNING
     assert alarm.die == "G@3"
-    assert alarm.text == "the golden die has drifted since the first visit: r_p +5.21 % (3 % allowed)"
+    assert alarm.text == "the golden die has drifted since the first visit: R_P +5.21 % (3 % allowed)"
     suspects = [event.dies for event in rows(state, DiesInDoubt)]
     assert suspects == [("D3", "D4"), ("D5",)]  # D5 was measured after a visit that was not good
     assert state.dies["D5"].suspect == state.dies["D3"].suspect == alarm.text
@@ -187,7 +189,7 @@ def test_a_visit_that_was_broken_off_goes_on_under_its_number(tmp_path, died_in)
     carry_out(folder, drifting({2}), stop=StopRules(golden_drift=True))
     # the same up to the second visit, of which nothing was said before the process died
     (tmp_path / "cut").mkdir()
-    log = Runlog.create(tmp_path / "cut", {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(DIES)]})
+    log = Runlog.create(tmp_path / "cut", META)
     with Runlog.open(folder)._journal as journal:
         for row in event_rows(RunEvent, journal.events()):
             log.write(row.event)
@@ -234,7 +236,7 @@ def test_without_a_first_visit_that_measured_the_next_one_is_the_reference(tmp_p
     _, state = carry_out(tmp_path / "run", fate)
     golden = rows(state, VisitJudged)
     assert [g.ok for g in golden] == [False, True, True, True]
-    assert "without coming to r_p" in golden[0].text
+    assert "without coming to R_P" in golden[0].text
     assert golden[2].drift["r_p"] == pytest.approx(1.003 / 1.002 - 1)
     assert [event.dies for event in rows(state, DiesInDoubt)] == [("D1", "D2")]
 

@@ -48,7 +48,7 @@ def run_state():
     bad = {"fidelity": 0.97, "v_switch_p": 0.5, "strange": 7.0, "contact": math.inf}
     dies = [
         DieState("W1-x3y0", (3, 0), (
-            one(1, State.DONE, 0, 61.5, bin="good", hard=1, rule="no rule of another bin is true", figures=good),
+            one(1, State.DONE, 0, 61.5, bin="good", hard=1, rule="within all limits", figures=good),
         ), State.DONE),
         DieState("W1-x4y0", (4, 0), (
             one(1, State.ERROR, 70, 3, bin="error", hard=7, reason="the worker died"),
@@ -302,7 +302,7 @@ EXPECTED = [
     ptr(300, "r_p", 2400.0, scale=-3, units="ohm", form="%9.2f"),
     ptr(302, "tmr", 1.2, scale=2, form="%9.1f"),
     ptr(600, "seconds", 61.5, units="s"),
-    prr("W1-x3y0", 3, 0, flag=0, tests=4, hard=1, soft=1, time=61500, text="no rule of another bin is true"),
+    prr("W1-x3y0", 3, 0, flag=0, tests=4, hard=1, soft=1, time=61500, text="within all limits"),
     PIR,
     ptr(600, "seconds", 3.0, units="s"),
     prr("W1-x4y0", 4, 0, flag=4 | 8, tests=1, hard=7, soft=7, time=3000, text=(
