@@ -24,6 +24,7 @@ from labctl.boards.daffodil import registers as reg
 from labctl.core.bias import Bias
 from labctl.core.cell_voltage import extremes, one_if_all_alike
 from labctl.core.errors import BenchError
+from labctl.core.last_known import last_known
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Volt
 
 DTYPE = np.dtype(
@@ -118,25 +119,20 @@ class Events:
     @property
     def _on_the_way(self) -> FloatArray:
         """Like `span`, (n, 4) V, with the levels at which lines were left before each pattern."""
-        if self.whole:
-            left = np.concatenate([np.zeros((1, 4)), self.span[:-1]])
-            lowest = np.array([True, False, True, False])
-            return np.asarray(np.where(lowest, np.minimum(left, self.span), np.maximum(left, self.span)))
-        before, n_rows = self._before, int(self.held.shape[1]) // 2
-        now = np.where(np.isnan(self.held), before, self.held)
-        low, high = np.minimum(np.minimum(before, now), 0.0), np.maximum(np.maximum(before, now), 0.0)
-        rows, cols = slice(0, n_rows), slice(n_rows, None)
-        return np.stack([low[:, rows].min(1), high[:, rows].max(1), low[:, cols].min(1), high[:, cols].max(1)], axis=1)
+        span = self.span if self.whole else self._span_with_open_lines
+        left = np.concatenate([np.zeros((1, 4)), span[:-1]])
+        lowest = np.array([True, False, True, False])
+        return np.asarray(np.where(lowest, np.minimum(left, span), np.maximum(left, span)))
 
     @property
-    def _before(self) -> FloatArray:
-        """Levels (n, lines) V at which lines were left; 0 V where nothing has connected them yet."""
-        n = len(self)
-        driven = ~np.isnan(self.held)
-        last = np.where(driven, np.arange(n)[:, None], -1)
-        np.maximum.accumulate(last, axis=0, out=last)
-        last = np.concatenate([np.full((1, self.held.shape[1]), -1), last[:-1]])
-        return np.asarray(np.where(last >= 0, np.take_along_axis(self.held, np.maximum(last, 0), axis=0), 0.0))
+    def _span_with_open_lines(self) -> FloatArray:
+        """Like `span`, (n, 4) V, with the levels at which lines were left that are not connected; 0 V at first."""
+        connected: BoolArray = ~np.isnan(self.held)
+        n_rows, used = self.held.shape[1] // 2, np.asarray(connected.any(0))
+        level = last_known(self.held[:, used], connected[:, used], np.zeros(int(used.sum())))
+        rows, cols = np.split(level, [int(used[:n_rows].sum())], axis=1)
+        lowest_highest = [f(1, initial=0.0) for lines in (rows, cols) for f in (lines.min, lines.max)]
+        return np.stack(lowest_highest, axis=1)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,11 @@ class Patterns(Sequence[Pattern]):
     def __len__(self) -> int:
         return len(self.records)
 
+    @cached_property
+    def batch(self) -> "Batch":
+        """The same as arrays."""
+        return Batch.of_records(self.records)
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -84,7 +89,7 @@ class Batch:
     @classmethod
     def of(cls, patterns: Sequence[Pattern]) -> "Batch":
         """Return patterns as arrays."""
-        return cls.of_records(_records(patterns))
+        return patterns.batch if isinstance(patterns, Patterns) else cls.of_records(_records(patterns))
 
     @classmethod
     def of_records(cls, records: npt.NDArray[np.void]) -> "Batch":

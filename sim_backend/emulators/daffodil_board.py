@@ -14,7 +14,7 @@ of its FPGA are not public: that enables act in events only, that a gate follows
 loaded when LDAC falls are [?]. Not emulated: the backward pass, grounded or external lines.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import numpy as np
 
@@ -152,6 +152,10 @@ class EmulatedBoard:
     def read_dac(self, dac: int, channel: int, name: str) -> int:
         """Return a property of a channel."""
         return self._dac[dac, channel][name]
+
+    def read_dacs(self, places: Iterable[tuple[int, int]], name: str) -> list[int]:
+        """Return a property of several channels."""
+        return [self._dac[place][name] for place in places]
 
     def output(self, dac: int, channel: int) -> Volt:
         """Return what a channel puts out, V from the board's ground."""
@@ -337,8 +341,9 @@ class EmulatedBoard:
             opened: (n_rows,) which gates are open.
         """
         for place, code in codes.items():
-            self._dac[place]["raw"] = code
-            self.written.add(place)
+            if self._dac[place]["raw"] != code:
+                self._dac[place]["raw"] = code
+                self.written.add(place)
         self._put_out()
         self.held, self.opened = held, opened
 

@@ -15,6 +15,7 @@ from labctl.boards.daffodil import registers as reg
 from labctl.boards.daffodil.patterns import KEEP
 from labctl.core.bias import Bias
 from labctl.core.errors import BenchError
+from labctl.core.last_known import last_known
 from labctl.core.operations import Pulse, Sense
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second
 from sim_backend.emulators.daffodil_analog import FULL, STEPS
@@ -32,7 +33,7 @@ class Events:
 
     Args:
         code: (n, 75) of columns, rows and gates.
-        written: (n,) channels whose codes are written for each.
+        written: (n,) number of channels whose codes are written for each.
         kernel: (n,).
         on: (n, 50) columns and rows that are connected.
         reads: (n,) whether each is a read.
@@ -40,7 +41,7 @@ class Events:
     """
 
     code: IntArray
-    written: IntArray
+    written: FloatArray
     kernel: IntArray
     on: BoolArray
     reads: BoolArray
@@ -51,8 +52,8 @@ class Events:
         cls, before: IntArray, codes: IntArray, kernel: IntArray, on: BoolArray, reads: BoolArray, clocks: IntArray
     ) -> Self:
         """Return events by codes (n, 75), some of them KEEP, behind a board with the codes `before`, (75,)."""
-        code = filled(codes, codes != KEEP, before)
-        written = (code != np.concatenate([before[None], code[:-1]])).sum(1)
+        code = last_known(codes, codes != KEEP, before)
+        written = (code != np.concatenate([before[None], code[:-1]])) @ np.ones(code.shape[1])
         return cls(code, written, kernel, on, reads, clocks)
 
 
@@ -65,14 +66,7 @@ def follows_its_settings(board: EmulatedBoard, codes: Mapping[Place, int], clock
     outputs = [bool(board.data >> bit & 1) for bit in (*_ALWAYS, *_NEVER)]
     if outputs != [True] * len(_ALWAYS) + [False] * len(_NEVER):
         return False
-    return all(board.read_dac(*place, "raw") == code for place, code in codes.items())
-
-
-def filled(values: IntArray | FloatArray, known: BoolArray, first: IntArray | FloatArray) -> np.ndarray:
-    """Return values (n, k) with the last known one, or the `first` (k,), where they are not `known`."""
-    last = np.where(known, np.arange(len(values))[:, None], -1)
-    np.maximum.accumulate(last, axis=0, out=last)
-    return np.where(last >= 0, np.take_along_axis(values, np.maximum(last, 0), axis=0), first)
+    return board.read_dacs(codes, "raw") == list(codes.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +109,7 @@ def carry_out(board: EmulatedBoard, events: Events, places: Sequence[Place]) -> 
 
 def _applied(board: EmulatedBoard, events: Events, places: Sequence[Place]) -> _Applied:
     _, n_rows, n_cols = board.chip.geometry.shape
-    words = [[board.read_dac(*place, name) for place in places] for name in ("calibscale", "calibbias")]
-    scale, bias = np.array(words)
+    scale, bias = (np.array(board.read_dacs(places, name)) for name in ("calibscale", "calibbias"))
     volts = FULL * (events.code * (scale + 2) / STEPS + bias).clip(0.0, STEPS - 1.0) / STEPS
     at = {place: number for number, place in enumerate(places)}
     lines = [reg.column_dac(i) for i in range(n_rows)] + [reg.row_dac(i) for i in range(n_cols)]
@@ -133,7 +126,7 @@ def _applied(board: EmulatedBoard, events: Events, places: Sequence[Place]) -> _
 
 def _held(board: EmulatedBoard, applied: _Applied) -> tuple[FloatArray, FloatArray]:
     """Return the levels (n, lines) V at which lines were left before each event, and after it."""
-    after = filled(applied.level, applied.on, board.held)
+    after = last_known(applied.level, applied.on, board.held)
     return np.concatenate([board.held[None], after[:-1]]), after
 
 
@@ -144,14 +137,17 @@ def _audit(board: EmulatedBoard, events: Events, applied: _Applied, low: FloatAr
     any_open, n_rows = np.asarray(applied.opened.any(1)), applied.n_rows
     if not any_open.any():
         return
+    ledger, awaits = board.world.ledger, board.touching and board.world.ledger.awaits_bias
+    if not awaits and high.max() - low.min() <= min(board.audit.towards_p, board.audit.towards_ap):
+        ledger.peak_cell_voltage = max(ledger.peak_cell_voltage, board.audit.towards_p, board.audit.towards_ap)
+        return  # no cell sees more than one did before
     opened, low, high = applied.opened[any_open], low[any_open], high[any_open]
     up = np.where(opened, high[:, :n_rows], -np.inf).max(1) - low[:, n_rows:].min(1)
     down = high[:, n_rows:].max(1) - np.where(opened, low[:, :n_rows], np.inf).min(1)
     board.audit.towards_p = max(board.audit.towards_p, float(up.max()))
     board.audit.towards_ap = max(board.audit.towards_ap, float(down.max()))
-    ledger = board.world.ledger
     ledger.peak_cell_voltage = max(ledger.peak_cell_voltage, board.audit.towards_p, board.audit.towards_ap)
-    if board.touching:
+    if awaits:
         ledger.biased(float((high.max(1) - low.min(1)).max()))
         ledger.biased(0.0)
 

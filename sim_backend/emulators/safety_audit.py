@@ -86,6 +86,11 @@ class SafetyAudit:
         self.first_bias.append(0.0)
         self._first = True
 
+    @property
+    def awaits_bias(self) -> bool:
+        """Whether `biased` has anything to record: the first bias after a touch is not over."""
+        return self._first
+
     def biased(self, spread: Volt) -> None:
         """Record the present largest difference between lines of the die.
 
