@@ -26,9 +26,12 @@ def show(
         ),
     ],
     die: Annotated[
-        str | None, typer.Option("--die", metavar="NAME", help="die whose maps are shown (default: the first)")
+        str | None,
+        typer.Option("--die", metavar="NAME", help="die whose maps are shown (default: the first), and that is drawn"),
     ] = None,
-    plot: Annotated[bool, typer.Option("--plot", help="draw PNG pictures into RUN/plots")] = False,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="draw PNG pictures of the wafer and of dies into RUN/plots")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show a run, finished, running or killed: figures, conductance map and current scatter."""
@@ -38,7 +41,7 @@ def show(
     drawings = Drawings()
     summary.show(path, console(stderr=as_json), maps=True, die=die, drawings=drawings)
     if plot:
-        for picture in pictures.plot(path, drawings):
+        for picture in pictures.plot(path, drawings, die):
             console(stderr=as_json).print(f"drawn: {picture}", highlight=False)
     if as_json:
         print(json.dumps(summary.summary(path)))

@@ -44,11 +44,12 @@ def _table(die: DieData, name: str) -> Table | None:
     return die.table(name) if name in die.tables else None
 
 
-def figures(run: Run, name: str, formulas: Figures) -> DieFigures:
+def figures(run: Run, name: str, formulas: Figures, *, tables: bool = True) -> DieFigures:
     """Return the figures of one die; nothing of it may be on the disk yet.
 
     Args:
         formulas: of the figures of a die that has not ended.
+        tables: whether its tables are wanted, too.
     """
     if name not in run.dies:
         return DieFigures(name, NOT_STARTED, UNFINISHED, "", None, None, None, {})
@@ -61,6 +62,7 @@ def figures(run: Run, name: str, formulas: Figures) -> DieFigures:
         approach = dict(approaches[-1].notes) if approaches else {}
         with die.open() as source:
             values = compute(formulas, DieTables(source), approach, source.meta)
+    survey, write, inference = (_table(die, n) if tables else None for n in ("survey", "write", "inference"))
     bin_ = ended[-1].bin if ended else UNFINISHED
     if ended and not die.sealed:
         bin_ = NOT_SEALED
@@ -69,9 +71,9 @@ def figures(run: Run, name: str, formulas: Figures) -> DieFigures:
         bin_,
         ended[-1].outcome if ended and die.sealed else UNFINISHED,
         ended[-1].reason if ended else "",
-        _table(die, "survey"),
-        _table(die, "write"),
-        _table(die, "inference"),
+        survey,
+        write,
+        inference,
         die.meta,
         values,
     )

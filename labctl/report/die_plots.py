@@ -4,9 +4,8 @@ Colours and bins are chosen by the good cells; one short of ten times their cond
 them. Defects are drawn as what they are, with a legend.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,23 +15,26 @@ matplotlib.use("Agg")
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
 
 from labctl.core.defects import Defect
 from labctl.core.errors import StorageError
 from labctl.core.events import DieEvent, StageStarted
 from labctl.core.picture import CellMap, Curves, Declared
 from labctl.core.units import FloatArray
+from labctl.report import kernel_grid
 from labctl.report.die_figures import DieFigures, good_range
 from labctl.report.die_pictures import KernelPicture, curves, kernel_pictures
+from labctl.report.die_text import literal
 from labctl.report.drawings import Drawings, is_ours
+from labctl.report.kernel_grid import Grid
 from labctl.storage.event_rows import event_rows
 from labctl.storage.results import DieData
 from labctl.storage.tables import Table
 from labctl.terminal.progress import counted
 
 _P, _AP, _INK, _PALE = "#c8553d", "#2a6f97", "#333333", "#9aa5ad"
+_ACROSS, _WIDE, _HIGH, _TOP = 3, 5.4, 4.6, 0.9
+"""Panels side by side, the size of each, and the height of the title; inches."""
 _LEGEND = 12
 """Curves up to which they have a legend."""
 
@@ -79,27 +81,28 @@ def die_picture(
         about: a line below the title.
         drawings: keeps what could not be drawn.
     """
-    maps: list[tuple[Declared, CellMap, KernelPicture]] = []
+    maps: list[tuple[Declared, CellMap, list[KernelPicture], Grid]] = []
     lines: list[tuple[Declared, Curves, list[tuple[str, FloatArray, FloatArray]]]] = []
     for one, table in declared:
         with drawings.of(one):
             if isinstance(one.picture, CellMap):
-                maps += [(one, one.picture, drawn) for drawn in list(kernel_pictures(table, one.picture))]
+                if kernels := list(kernel_pictures(table, one.picture)):
+                    maps.append((one, one.picture, kernels, Grid.of(kernels, _ACROSS * _WIDE)))
             elif points_of := list(curves(table, one.picture)):
                 lines.append((one, one.picture, points_of))
     inferred = f.inference is not None and f.inference.rows > 0
-    panels = len(maps) + len(lines) + (f.survey is not None) + (points is not None) + 2 * inferred
-    if not panels:
+    panels = len(lines) + (f.survey is not None) + (points is not None) + 2 * inferred
+    if not panels and not maps:
         return False
-    columns = max(1, min(3, panels))
-    rows = max(1, -(-panels // columns))
-    margins = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
-    figure = Figure(figsize=(5.4 * columns, 4.6 * rows + 0.6), layout=margins, facecolor="white")
-    figure.suptitle(f"die {f.die}, bin: {f.bin}" + (f"\n{about}" if about else ""), x=0.015, ha="left", fontsize=12)
-    axes = iter(figure.subplots(rows, columns, squeeze=False).ravel())
-    for of, picture, kernel in maps:
+    sheet = _Sheet([grid for *_, grid in maps], panels)
+    figure = sheet.figure
+    for text, below, size, colour in ((f"die {f.die}, bin: {f.bin}", 0.32, 14, _INK), (about, 0.62, 10, "#67685f")):
+        at = 0.2 / sheet.width, 1 - below / sheet.height
+        figure.text(*at, literal(text), fontsize=size, color=colour, va="center")
+    for (of, picture, kernels, grid), bottom in zip(maps, sheet.bottoms, strict=True):
         with drawings.of(of):
-            _map(figure, next(axes), picture, kernel)
+            kernel_grid.draw(figure, bottom, grid, picture, kernels)
+    axes = iter(sheet.axes())
     if f.survey is not None:
         _distribution(next(axes), f.survey, readback)
     for of, curve, drawn_curves in lines:
@@ -110,14 +113,12 @@ def die_picture(
     if inferred and f.inference is not None:
         _accuracy(next(axes), f, f.inference)
         _confusion(next(axes), f.inference)
-    for empty in axes:
-        empty.set_axis_off()
     try:
         figure.savefig(path, dpi=110)
     except (OSError, StorageError):
         raise
     except Exception as error:  # of what protocols declare, which is laid out now: all else is drawn without it
-        strangers = dict.fromkeys(one for one, _, _ in (*maps, *lines) if not is_ours(one))
+        strangers = dict.fromkeys(one for one in ([m[0] for m in maps] + [c[0] for c in lines]) if not is_ours(one))
         if not strangers:
             raise
         for one in strangers:
@@ -127,50 +128,39 @@ def die_picture(
     return True
 
 
-def _outside(values: FloatArray, low: float, high: float) -> Any:
-    """Return which ends of a colour bar get an arrow."""
-    below, above = bool((values < low).any()), bool((values > high).any())
-    return {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
+class _Sheet:
+    """A figure with grids of kernels below each other, and panels side by side below these; sizes in inches."""
 
+    def __init__(self, grids: Sequence[Grid], panels: int) -> None:
+        self._panels, self._across = panels, 4 if panels == 4 else max(1, min(_ACROSS, panels))
+        self.width = max([min(self._across, _ACROSS) * _WIDE, *(grid.width for grid in grids)])
+        below = -(-panels // self._across) * _HIGH
+        self.height = _TOP + sum(grid.height for grid in grids) + below
+        self.bottoms, bottom = list[float](), self.height - _TOP
+        for grid in grids:
+            bottom -= grid.height
+            self.bottoms.append(bottom)
+        self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
+        self._bottom = bottom
 
-def _map(figure: Figure, ax: Axes, picture: CellMap, one: KernelPicture) -> None:
-    low, high = good_range(one.values, one.codes == 0)
-    image = ax.imshow(one.values, cmap="viridis", origin="upper", aspect="equal", vmin=low, vmax=high)
-    for mark in one.marks:
-        row, col = np.nonzero(one.codes == mark.code)
-        ax.plot(
-            col,
-            row,
-            mark.marker,
-            color=_P,
-            markeredgecolor="white",
-            markeredgewidth=0.9,
-            markersize=9,
-            linestyle="none",
-            label=_literal(f"{mark.title} ({row.size})"),
-        )
-    if one.marks:
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False, fontsize=8)
-    ax.set(title=f"kernel {one.kernel}: {_literal(picture.title)}", xlabel="column", ylabel="row")
-    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    ax.yaxis.set_major_locator(MaxNLocator(8, integer=True))
-    bar = figure.colorbar(image, ax=ax, shrink=0.85, extend=_outside(one.values[np.isfinite(one.values)], low, high))
-    bar.set_label(_literal(f"{picture.title.split(' as ')[0]}, {picture.unit}".rstrip(", ")))
-
-
-def _literal(text: str) -> str:
-    """Return a text that matplotlib draws as it is, and not as a formula between dollars."""
-    return text.replace("$", r"\$")
+    def axes(self) -> Iterator[Axes]:
+        """Yield the axes of the panels, row by row."""
+        pitch = self.width / self._across
+        for k in range(self._panels):
+            left, bottom = k % self._across * pitch, self._bottom - (k // self._across + 1) * _HIGH
+            wide, high = min(pitch, 1.3 * _WIDE) - 1.05, _HIGH - 1.55
+            frame = (left + 0.7) / self.width, (bottom + 1.0) / self.height, wide / self.width, high / self.height
+            yield self.figure.add_axes(frame)
 
 
 def _curves(ax: Axes, picture: Curves, drawn: Sequence[tuple[str, FloatArray, FloatArray]]) -> None:
     labelled = len(drawn) <= _LEGEND and any(label for label, _, _ in drawn)
     for k, (label, x, y) in enumerate(drawn):
         colour = colormaps["viridis"](k / max(1, len(drawn) - 1) * 0.9)
-        ax.plot(x, y, ".-", color=colour, linewidth=1.1, markersize=4, label=_literal(label) if labelled else "_")
+        ax.plot(x, y, ".-", color=colour, linewidth=1.1, markersize=4, label=literal(label) if labelled else "_")
     if labelled:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False, fontsize=8)
-    ax.set(title=_literal(picture.title), xlabel=_literal(picture.x_title), ylabel=_literal(picture.y_title))
+    ax.set(title=literal(picture.title), xlabel=literal(picture.x_title), ylabel=literal(picture.y_title))
     _plain(ax)
 
 
@@ -185,7 +175,7 @@ def _distribution(ax: Axes, survey: Table, readback: Table | None) -> None:
         g = survey[name].ravel() * 1e6
         inside = (g >= bins[0]) & (g <= bins[-1])
         beyond += int((~inside).sum())
-        ax.hist(g[inside], bins=bins.tolist(), color=colour, alpha=0.45, label=label)
+        ax.stairs(np.histogram(g[inside], bins=bins)[0], bins, fill=True, color=colour, alpha=0.45, label=label)
     if readback is not None:
         for target, colour, label in ((True, _P, "P, read back"), (False, _AP, "AP, read back")):
             g = readback["conductance"][readback["target"] == target] * 1e6
@@ -214,7 +204,7 @@ def _scatter(figure: Figure, ax: Axes, ideal: FloatArray, measured: FloatArray) 
     ax.text(0.03, 0.97, f"rms error {rms:.3g} uA", transform=ax.transAxes, va="top", fontsize=9, color=_INK)
     ax.set(title="column currents, network scale 1", xlabel="ideal, uA", ylabel="measured, uA", xlim=span, ylim=span)
     ax.set_aspect("equal")
-    figure.colorbar(cloud, ax=ax, label="currents per hexagon", shrink=0.85)
+    figure.colorbar(cloud, ax=ax, label="currents per hexagon", shrink=0.75, pad=0.03)
     _plain(ax)
 
 
@@ -236,8 +226,8 @@ def _accuracy(ax: Axes, f: DieFigures, inference: Table) -> None:
     ax.set_xlim(-0.6, len(order) - 0.4)
     low, _ = ax.get_ylim()
     ax.set_ylim(max(0.0, low - 1), 100.5)
-    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    ax.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4, columnspacing=1.0)
+    ax.set_xticks(x[:: max(1, len(order) // 8)])
+    ax.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, columnspacing=1.0)
     _plain(ax)
 
 
@@ -253,7 +243,7 @@ def _confusion(ax: Axes, inference: Table) -> None:
             colour = "white" if value > 55 else _INK
             ax.text(predicted, label, shown, ha="center", va="center", fontsize=9, color=colour)
     ax.set(
-        title=f"test samples, tuned, {inference.rows} solutions together",
+        title=f"test samples, tuned, {counted(inference.rows, 'network')}",
         xlabel="predicted class",
         ylabel="label",
         xticks=range(classes),

@@ -124,7 +124,7 @@ def show(
         raise NotThereError(f"{path} has no die '{die}'; it has {', '.join(names)}")
     title = f"{run.meta.get('name', path.name)}  {run.meta.get('title', '')}".rstrip()
     declared, formulas = Figures.of_run(run.meta), formulas_of(run.meta)
-    dies = [figures(run, name, formulas) for name in names if not _visit(name)]
+    dies = [figures(run, name, formulas, tables=False) for name in names if not _visit(name)]
     columns = _columns(declared, dies)
     rows = [(f.die, f.bin, *(_cell(figure, f.values.get(figure.key)) for _, figure in columns)) for f in dies]
     missing = print_table(console, title, [*FIRST, *(column for column, _ in columns)], rows)
