@@ -12,7 +12,7 @@ from labctl.config.bins import Bound, holds, is_good, passes
 from labctl.core.figure import Figures
 from labctl.report.report_data import DieFacts, Facts
 
-_NUMBERS = re.compile(r"\d[\d.,:]*")
+_NUMBERS = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
 def capabilities(facts: Facts) -> Iterator[Capability]:

@@ -87,7 +87,7 @@ def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
         assert shown in done.stdout + done.stderr
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "golden die has drifted" in page
-    assert "golden die: drift of R<sub>AP</sub>" in page
+    assert "Golden die: drift of R<sub>AP</sub>" in page
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def test_a_die_counts_for_its_bin_once_and_for_every_rule_that_is_true(night: Ni
     lost = replace(a, name="C", bin="contact", hard=5, rule="", reason="pads r0 to c3: 12.5 ohm\nmore", figures={})
     facts = judged(facts, a, leaky, weak, replace(lost, name="D", reason="pads r1 to c3: 9 ohm"), lost)
     assert [(c.name, c.number, c.inside) for c in judgement.failed_bins(facts)] == [
-        ("contact", 2, (("pads r… to c… … ohm", 2),)),
+        ("contact", 2, (("pads r… to c…: … ohm", 2),)),
         ("leaky", 1, (("R_P < 2.45 kΩ", 1),)),
         ("weak", 1, (("write fidelity < 98.00 %", 1),)),
     ]
