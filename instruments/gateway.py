@@ -10,8 +10,11 @@ instrument that was asked; a read ends with the character that stands for END. O
 itself. What an instrument needs to think passes between two transfers, so others are reached meanwhile.
 """
 
+import re
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
 
@@ -39,6 +42,7 @@ SETTINGS = (
     f"read_tmo_ms {round(1000 * BUS_WAIT)}",
 )  # fmt: skip
 """Its settings, which are not to wear its memory: it addresses nobody by itself, and adds LF with END to a message."""
+_ADDRESS = re.compile(rb"\d{1,2}( \d{2,3})?")
 _ESCAPED = b"\x1b\r\n+"
 
 
@@ -59,7 +63,7 @@ class Gateway:
     """
 
     def __init__(self, carrier: VisaTransport) -> None:
-        self._carrier, self.name = carrier, carrier.name
+        self._carrier, self.name = carrier, f"the controller ({carrier.name})"
         self._transfer = threading.RLock()
         self._open = False
 
@@ -90,7 +94,7 @@ class Gateway:
                 quiet = time.monotonic() + BUS_WAIT + MARGIN
             response, _, more = data.partition(END)
             if more:
-                raise self._lost(f"the controller at {self.name} sent {len(more)} bytes behind a response; {LISTEN}")
+                raise self._lost(f"{self.name} sent {len(more)} bytes behind a response; {LISTEN}")
             return response, True
 
     def status_byte(self, address: str) -> int:
@@ -109,12 +113,10 @@ class Gateway:
                     data, _ = self._given_up(address, data)
                     break
             if not data:
-                raise InstrumentError(
-                    f"nobody answers at GPIB address {address} of the controller at {self.name}; {LOOK}"
-                )
+                raise InstrumentError(f"nobody answers at GPIB address {address} of {self.name}; {LOOK}")
             text = data.strip()
             if not text.isdigit():
-                raise self._lost(f"the controller at {self.name} answers '++spoll' by '{text.decode('latin-1')}'")
+                raise self._lost(f"{self.name} answers '++spoll' by '{text.decode('latin-1')}'")
             return int(text)
 
     def drop(self) -> None:
@@ -132,9 +134,12 @@ class Gateway:
         turn = f"++addr {address}\n++addr\n".encode()
         self._send(turn + rest)
         present, data = self._line(b"")
+        if not _ADDRESS.fullmatch(present):
+            text = present.decode("latin-1")[:20]
+            raise self._lost(f"{self.name} answers '{text}' where its address was expected; {LISTEN}")
         if present != address.encode():
             raise self._lost(
-                f"the controller at {self.name} was turned to address '{present.decode('latin-1')[:20]}' while "
+                f"{self.name} was turned to address '{present.decode('latin-1')[:20]}' while "
                 f"{address} was spoken to: another program uses it; end that one"
             )
         return data
@@ -170,7 +175,7 @@ class Gateway:
         try:
             return self._receive(deadline)
         except LinkTimeoutError as error:
-            raise self._lost(f"the controller at {self.name} is silent; {LOOK}") from error
+            raise self._lost(f"{self.name} is silent; {LOOK}") from error
 
     def _receive(self, deadline: float) -> bytes:
         try:
@@ -203,6 +208,7 @@ class GatewayTransport(LineTransport):
 
     def __init__(self, name: str, gateway: Gateway, address: str, **others: Any) -> None:
         super().__init__(name, **others)
+        self._short = others.get("called") or name
         self._gateway, self._address, self._used = gateway, address, False
         self._stale = True  # it has not been connected to
 
@@ -216,12 +222,13 @@ class GatewayTransport(LineTransport):
             _release(self._gateway, self)
 
     def _send(self, data: bytes, deadline: float) -> None:
-        _hold(self._gateway, self)
-        self._gateway.deliver(self._address, data.removesuffix(b"\n"))
+        with self._named():
+            self._gateway.deliver(self._address, data.removesuffix(b"\n"))
 
     def _receive(self, deadline: float) -> bytes:
         while time.monotonic() < deadline:
-            data, end = self._gateway.fetch(self._address)
+            with self._named():
+                data, end = self._gateway.fetch(self._address)
             if data or end:
                 return data if not end or data.endswith(b"\n") else data + b"\n"
             time.sleep(1e-3)  # whoever waits for the controller is next
@@ -229,24 +236,33 @@ class GatewayTransport(LineTransport):
 
     def _reopen(self) -> None:
         """Drop what this session has under way by a device clear; at first only read what somebody has left unread."""
-        _hold(self._gateway, self)
-        if self._used:
-            self._gateway.deliver(self._address, b"", clear=True)
-            return
-        for _ in range(MOST_LEFT):
-            if not self.status_byte() & MAV:
-                break
-            self._gateway.fetch(self._address)
-        self._used = True
+        with self._named():
+            if self._used:
+                self._gateway.deliver(self._address, b"", clear=True)
+                return
+            for _ in range(MOST_LEFT):
+                if not self.status_byte() & MAV:
+                    break
+                self._gateway.fetch(self._address)
+            self._used = True
 
     def _break_in(self) -> None:
         """Reach the instrument by a device clear, over a fresh connection to the controller if it does not answer."""
-        _hold(self._gateway, self)
         self._used = True
+        with self._named():
+            try:
+                self._gateway.deliver(self._address, b"", clear=True)
+            except InstrumentError:
+                self._gateway.deliver(self._address, b"", clear=True)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Keep the controller open, and name the instrument in its errors."""
+        _hold(self._gateway, self)
         try:
-            self._gateway.deliver(self._address, b"", clear=True)
-        except InstrumentError:
-            self._gateway.deliver(self._address, b"", clear=True)
+            yield
+        except InstrumentError as error:
+            raise type(error)(f"{self._short}: {error}") from error
 
 
 _gateways: dict[tuple[str, str], tuple[Gateway, SerialLine | None]] = {}
@@ -254,7 +270,7 @@ _users: dict[Gateway, WeakSet[GatewayTransport]] = {}
 _lock = threading.Lock()
 
 
-def gateway_at(resource: str, backend: str, line: SerialLine | None, open_timeout: Second = 3.0) -> Gateway:
+def gateway_at(resource: str, backend: str, line: SerialLine | None) -> Gateway:
     """Return this process's only connection to the controller at an address; it opens when it is first used.
 
     Raises:
@@ -262,7 +278,7 @@ def gateway_at(resource: str, backend: str, line: SerialLine | None, open_timeou
     """
     with _lock:
         if (resource, backend) not in _gateways:
-            given: dict[str, Any] = {"backend": backend, "probe": None, "terminator": "", "open_timeout": open_timeout}
+            given: dict[str, Any] = {"called": "the controller", "backend": backend, "probe": None, "terminator": ""}
             own = line and line.model_copy(update={"terminator": "lf"})  # an instrument's is not the controller's
             carrier = VisaTransport(resource, **given) if own is None else SerialTransport(resource, own, **given)
             _gateways[resource, backend] = Gateway(carrier), line
