@@ -137,3 +137,30 @@ def test_an_answer_counts_for_a_time_and_the_last_one_counts_while_there_is_no_o
     for now[0] in (0.0, 9.0, 10.0, 30.0):
         seen += names.addresses(["smu"])["smu"]
     assert seen == ["192.0.2.11", "192.0.2.11", "192.0.2.12", "192.0.2.12"]
+
+
+def test_instruments_behind_one_controller_exclude_each_other():
+    first, second, other = (
+        f"GPIB0::{address}::INSTR through {gateway}"
+        for address, gateway in (
+            (24, "TCPIP::192.0.2.30::1234::SOCKET"), (7, "tcpip0::192.000.002.030::1234::socket"),
+            (24, "TCPIP::192.0.2.31::1234::SOCKET"),
+        )
+    )  # fmt: skip
+    keys = identities([first, second, other])
+    assert keys[first][0] != keys[second][0]
+    assert set(keys[first]) & set(keys[second]) == {"TCPIP 192.0.2.30 1234"}
+    assert not set(keys[first]) & set(keys[other])
+
+
+def test_a_controller_on_a_serial_line_is_known_by_its_device_file(tmp_path):
+    port = tmp_path / "ttyUSB0"
+    port.touch()
+    (tmp_path / "gpib").symlink_to(port)
+    named, real = (f"GPIB::24::INSTR through ASRL{path}::INSTR" for path in (tmp_path / "gpib", port))
+    keys = identities([named, real])
+    assert set(keys[named]) & set(keys[real])
+
+
+def test_the_port_of_vxi11_is_another_way_to_the_same_instrument():
+    assert identity("TCPIP::192.0.2.5,1024::inst0::INSTR") == identity("TCPIP::192.0.2.5::inst0::INSTR")
