@@ -8,11 +8,33 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from instruments.touches import Landing
-from labctl.core.prober import Cleaning, Heating, Position, Prober
+from labctl.core.errors import ContactError
+from labctl.core.prober import Cleaning, Heating, Loading, Position, Prober
 from labctl.core.units import Kelvin, Second
 
 BAD_CONTACT = "no contact"
 """Why needles were cleaned, of those whose contact failed."""
+
+
+def loaded(landing: Landing, prober: Prober, wafer: str, slot: int, ask: Callable[[str], bool]) -> dict[str, Any]:
+    """Have a wafer on the chuck, aligned, by the prober or by a person; return what is recorded of it.
+
+    Args:
+        ask: asks the operator; True if the answer is yes.
+
+    Raises:
+        ContactError: nobody says that it is there.
+        InstrumentError: the prober has another wafer, or refuses.
+    """
+    landing.land()
+    met = prober.load_wafer(slot, wafer) if isinstance(prober, Loading) else None
+    if met is not None:
+        return {"name": wafer, "slot": met.slot, "id": met.id, "aligned": met.aligned, "by": "loaded by the prober"}
+    prober.separate()
+    text = f"Put wafer {wafer} of slot {slot} on the chuck of {prober.name}, and align it. Is it there, and aligned?"
+    if not ask(text):
+        raise ContactError(f"{prober.name}: wafer {wafer} of slot {slot} was asked for, and nobody says it is there")
+    return {"name": wafer, "slot": slot, "by": "put there by a person"}
 
 
 def held(

@@ -13,11 +13,12 @@ from pydantic import Field
 
 from instruments.chuck_prober import MICRON, Arrival, ChuckOptions, ChuckProber
 from instruments.chuck_temperature import ZERO, ThermoOptions, bounds_fit, settle
+from instruments.sentio_loader import LoaderOptions, SentioLoader, same_wafer
 from instruments.sentio_reply import ERRORS, Reply, SentioLink
 from instruments.transport import unexpected
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import InstrumentError
-from labctl.core.prober import Heights, Subsite
+from labctl.core.prober import Heights, Subsite, WaferOnChuck
 from labctl.core.switch_matrix import Permit, refuse
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Kelvin, Metre, Second
@@ -37,7 +38,7 @@ _BINS = "map:bins:get_num_bins"
 _TOUCHES = "setup:contact_counter:get"
 
 
-class SentioOptions(ThermoOptions, ChuckOptions):
+class SentioOptions(LoaderOptions, ThermoOptions, ChuckOptions):
     """Options of the chuck of a SENTIO station in the bench file."""
 
     bins_on_map: bool = Field(
@@ -80,10 +81,58 @@ class MpiSentio(ChuckProber):
         self._link = SentioLink(transport, name)
 
     def connect(self) -> str:
-        """Choose the native command set for this connection and read version, heights and site; nothing moves."""
+        """Choose the native command set for this connection and read version, heights and site; nothing moves.
+
+        Of a station with a cassette, whose chuck may be empty, heights are read when a wafer is on it.
+        """
         version = self._link.ask(QUESTION).text
-        self.heights()
+        if self._station.cassette is None:
+            self.heights()
         return version
+
+    # -- wafers
+
+    @property
+    def loading_patience(self) -> Second:
+        """Longest time of having a wafer on the chuck, aligned, s; 0 without a cassette."""
+        own = self._station
+        return 0.0 if own.cassette is None else 3 * own.loading_patience
+
+    def load_wafer(self, slot: int, wafer: str) -> WaferOnChuck | None:
+        """Have the wafer of a slot on the chuck, aligned, the needles up; None where no cassette is: a person has to.
+
+        A wafer that is there already stays as it is; another one of the cassette is put back first.
+
+        Raises:
+            InstrumentError: a wafer from elsewhere is on the chuck, the slot is empty, the wafer says another name, or
+                SENTIO refuses.
+            NeedlesDown: the needles are not verified up, before or after it.
+        """
+        own = self._station
+        if own.cassette is None:
+            return None
+        loader = SentioLoader(self._link, own.cassette, own.loading_patience)
+        if not loader.there():
+            return None
+        present = loader.on_chuck()
+        self.separate()
+        self.permit()
+        self._up = self._down = self._place = None
+        if present != slot:
+            if present is not None:
+                loader.unload()
+            loader.load(slot)
+        name = loader.wafer_id()
+        if name and not same_wafer(name, wafer):
+            raise InstrumentError(
+                f"{self.name}: the wafer of slot {slot} says it is '{name}', and the wafer file says '{wafer}'; it is "
+                "on the chuck, and nothing was aligned"
+            )
+        aligned = own.align_wafer and present != slot
+        if aligned:
+            loader.align()
+        self.separate()
+        return WaferOnChuck(slot, name, aligned)
 
     # -- x and y
 

@@ -7,6 +7,7 @@ from instruments.chuck_prober import EndOfRoute, NeedlesDown
 from instruments.transport import unexpected
 from labctl.core.errors import InstrumentError
 from labctl.core.transport import Transport, Wait
+from labctl.core.units import Second
 
 END_OF_ROUTE = 1
 """Status bit of a reply: the route has no die after this one."""
@@ -103,9 +104,13 @@ class SentioLink:
     def __init__(self, transport: Transport, name: str) -> None:
         self.transport, self.name = transport, name
 
-    def ask(self, command: str, *, wait: Wait = Wait.QUERY, allowed: Container[int] = ()) -> Reply:
-        """Send a command and return its reply; InstrumentError with the meaning of its error code, unless `allowed`."""
-        line = self.transport.query(command, wait=wait)
+    def ask(self, command: str, *, wait: Wait = Wait.QUERY, allowed: Container[int] = (), extra: Second = 0.0) -> Reply:
+        """Send a command and return its reply; InstrumentError with the meaning of its error code, unless `allowed`.
+
+        Args:
+            extra: time that it may take beyond the deadline of `wait`, s.
+        """
+        line = self.transport.query(command, wait=wait, extra=extra)
         try:
             reply = parse_reply(line)
         except InstrumentError as error:

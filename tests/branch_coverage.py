@@ -94,7 +94,7 @@ GROUPS = {
             "instruments/chuck_prober.py",
             "instruments/mpi_sentio.py",
             "instruments/flex.py",
-            "instruments/sentio_reply.py",
+            "instruments/sentio_*.py",
             "instruments/velox*.py",
             "instruments/chuck.py",
             "instruments/chuck_temperature.py",

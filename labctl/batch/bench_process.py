@@ -133,7 +133,7 @@ class _Owner:
         order, twin = self._order, self._twin()
         bench = order.station.bench
         locked = nullcontext() if twin is not None else bench_lock(bench, order.what, part="worker", patience=5.0)
-        with locked, order.station.opened(self._confirm, twin, self._type_in) as body:
+        with locked, order.station.opened(self._confirm, twin, self._type_in, self._lease) as body:
             self.say("open", dict(body.opened.identities), dict(body.opened.old_errors))
             while (next_die := self._next()) is not None:
                 job, body.anew = next_die
@@ -143,6 +143,9 @@ class _Owner:
                 self.say("result", run_or_fail(job, order.procedures, self._notify, self._stop, body))
         if isinstance(twin, Twin):
             self.say("ledger", twin.ledger, twin.world.now)
+
+    def _lease(self, seconds: float) -> None:
+        self.say("notify", "", "lease", seconds)
 
     def _confirm(self, question: str) -> bool:
         return bool(self.call("ask", question))

@@ -68,6 +68,13 @@ class WaferEntry(Model):
 
     file: FilePath = Field(description="the wafer file: where the dies are, and how simulated ones differ")
     die: FilePath = Field(description="the die file that all dies of the wafer have in common")
+    slot: int | None = Field(
+        default=None,
+        ge=1,
+        le=50,
+        description="of a cassette: on a bench the prober loads the wafer from there, or a "
+        "person is asked for it; left out: it is on the chuck",
+    )
     change: dict[str, Any] = Field(default_factory=dict, description="what differs from the die file, written as there")
     only: tuple[str, ...] | None = Field(default=None, min_length=1, description="names of the dies; all if left out")
     exclude: tuple[str, ...] = Field(default=(), description="dies to skip, by place or name: [x3y0]")

@@ -118,6 +118,39 @@ class Cleaning(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class WaferOnChuck:
+    """A wafer that a prober has on its chuck.
+
+    Args:
+        slot: of the cassette that it comes from.
+        id: as the prober has read it, empty if it reads none.
+        aligned: it was aligned now; a wafer that was there already is as it was.
+    """
+
+    slot: int
+    id: str
+    aligned: bool
+
+
+@runtime_checkable
+class Loading(Protocol):
+    """A prober that takes wafers from a cassette, where the bench file says that there is one."""
+
+    @property
+    def loading_patience(self) -> Second:
+        """Longest time of having a wafer on the chuck, aligned; 0 where none is loaded."""
+        ...
+
+    def load_wafer(self, slot: int, wafer: str) -> WaferOnChuck | None:
+        """Have the wafer of a slot on the chuck, aligned, the needles up; None where no cassette is: a person has to.
+
+        Args:
+            wafer: what it is called; one that says another name is refused.
+        """
+        ...
+
+
 @runtime_checkable
 class Heating(Protocol):
     """A prober that sets the temperature of its chuck, where the bench file asks for it."""

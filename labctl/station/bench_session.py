@@ -7,7 +7,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from instruments.before_a_die import arrive, clean_for_contact, held
+from instruments.before_a_die import arrive, clean_for_contact, held, loaded
 from instruments.bench import Bench
 from instruments.contact import Needles, check_contact, check_first_contact
 from instruments.fiducial import FiducialResult, Ground, PadGround, fits, prove
@@ -18,13 +18,16 @@ from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError, LabError, LeftUnverified
 from labctl.core.fiducial import Fiducial
-from labctl.core.prober import BinMap, Compensated, Heating, Prober
+from labctl.core.prober import BinMap, Compensated, Heating, Loading, Prober
 from labctl.core.rebuild import Rebuild
 from labctl.core.site import Site, Spot
 from labctl.core.transport import Transport
 from labctl.core.units import Kelvin, Ohm, Second
 from labctl.station.simulated import VISIT
 from labctl.storage.stress_ledger import StressLedger
+
+VISITED: Second = 300.0
+"""Longest time of an approach without heating."""
 
 
 class AnyTwin(Protocol):
@@ -70,6 +73,7 @@ class OnBench:
         self.anew = twin is not None
         """Whether the next die is as it was made, as the dies of a new twin are."""
         self._fiducials: list[FiducialResult] = []
+        self._wafer: dict[str, Any] = {}
         self.temperature: Kelvin | None = None
         """To which the chuck is set where the bench file asks for it; None: as it is."""
 
@@ -83,7 +87,7 @@ class OnBench:
         """Longest time of an approach, s; infinite where a person moves the needles."""
         prober = self.opened.prober
         heating = prober.heating_patience if isinstance(prober, Heating) else 0.0
-        return math.inf if getattr(prober, "by_hand", False) else 300.0 + heating
+        return math.inf if getattr(prober, "by_hand", False) else VISITED + heating
 
     def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
         """Bring `subject` under the needles and make contact; without a prober it is there, and contact is checked.
@@ -100,6 +104,7 @@ class OnBench:
             say(State.MOVING)
             prober, needles, cleaned = opened.prober, Needles(die), list[str]()
             at = (*subject.at, *(() if subject.subsite is None else (subject.subsite,)))
+            record |= {"wafer": self._wafer} if self._wafer else {}
             record |= held(needles, prober, self.temperature, opened.wait, opened.permit)
             place = arrive(needles, prober, at, cleaned)
             say(State.CONTACT_CHECK)
@@ -158,6 +163,25 @@ class OnBench:
         ground = PadGround(self.opened.die)
         self._fiducials = prove_map(ground, self.opened.prober, fiducials, subjects, self._touches, self._touching)
         return self._fiducials
+
+    @property
+    def loading_patience(self) -> Second:
+        """Longest time of having a wafer on the chuck, s."""
+        prober = self.opened.prober
+        return VISITED + (prober.loading_patience if isinstance(prober, Loading) else 0.0)
+
+    def load(self, wafer: str, slot: int, ask: Callable[[str], bool]) -> None:
+        """Have a wafer on the chuck, by the prober or by a person; it is recorded with each die.
+
+        Raises:
+            BenchError: the bench has no prober.
+            ContactError: nobody says that it is there.
+            InstrumentError: the prober has another wafer, or refuses.
+        """
+        prober = self.opened.prober
+        if prober is None:
+            raise BenchError(f"the campaign says slot {slot}, and the bench '{self.bench.name}' has no prober")
+        self._wafer = loaded(Needles(self.opened.die), prober, wafer, slot, ask)
 
     def mark(self, subject: Site, hard: int) -> None:
         """Show the bin of a die on the prober's own map, where the bench file asks for it.

@@ -15,7 +15,7 @@ from instruments.transport import Log
 from labctl.core.errors import BenchError
 from labctl.core.fiducial import Fiducial
 from labctl.core.site import Site, Spot
-from labctl.core.units import Kelvin
+from labctl.core.units import Kelvin, Second
 from labctl.station.bench_session import AnyTwin, ByHand, OnBench
 from labctl.station.board_session import OnBoard
 from labctl.station.simulated import simulated
@@ -204,6 +204,7 @@ class Station:
         ledger: file that counts the touches of real dies.
         injected: faults are injected into the twin.
         temperature: of the dies, to which the chuck is set where the bench file asks for it, K.
+        slot: of the cassette that the wafer comes from; None if it is on the chuck.
     """
 
     bench: AnyBench
@@ -214,6 +215,7 @@ class Station:
     ledger: Path | None = None
     injected: bool = False
     temperature: Kelvin | None = None
+    slot: int | None = None
 
     def __post_init__(self) -> None:
         if self.injected and self.sim is None:
@@ -231,9 +233,18 @@ class Station:
 
     @contextmanager
     def opened(
-        self, ask: Ask, twin: AnyTwin | None, type_in: TypeIn = lambda question: ""
+        self,
+        ask: Ask,
+        twin: AnyTwin | None,
+        type_in: TypeIn = lambda question: "",
+        lease: Callable[[Second], None] = lambda seconds: None,
     ) -> Iterator[OnBench | OnBoard]:
-        """Connect to the bench or its `twin`, verify the map at the fiducials if there are some, and leave it safe."""
+        """Connect to the bench or its `twin`, have the wafer of the slot on the chuck, verify the map at the fiducials
+        if there are some, and leave it safe.
+
+        Args:
+            lease: called with the longest time that what follows takes, s.
+        """
         operator = None if self.sim else ask
         with on_bench(
             self.bench,
@@ -246,6 +257,9 @@ class Station:
             twin=twin,
         ) as body:
             body.temperature = self.temperature
+            if self.slot is not None:
+                lease(body.loading_patience)
+                body.load(self.subjects[0].wafer, self.slot, operator or (lambda text: True))
             if self.fiducials:
                 body.prove(self.fiducials, (*self.subjects, *self.others))
             yield body

@@ -11,13 +11,13 @@ compared then.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from instruments.before_a_die import arrive, clean_for_contact, held
+from instruments.before_a_die import arrive, clean_for_contact, held, loaded
 from instruments.board_bench import Exchange
 from instruments.board_needles import BoardNeedles
 from instruments.fiducial import FiducialResult, LineGround, fits
@@ -27,9 +27,9 @@ from instruments.touches import lift, touch_down
 from labctl.core.board import Identifying, Releasing
 from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.die_state import State
-from labctl.core.errors import ContactError, LabError, LeftUnverified
+from labctl.core.errors import BenchError, ContactError, LabError, LeftUnverified
 from labctl.core.fiducial import Fiducial
-from labctl.core.prober import Compensated, Heating, Prober
+from labctl.core.prober import Compensated, Heating, Loading, Prober
 from labctl.core.rebuild import Rebuild
 from labctl.core.site import Site
 from labctl.core.units import Kelvin, Second
@@ -69,6 +69,7 @@ class OnBoard:
         self._exchanged = opened.bench.exchange is Exchange.BY_HAND and not by_hand
         self._fiducials: list[FiducialResult] = []
         self._wait = time.sleep if twin is None else twin.wait
+        self._wafer: dict[str, Any] = {}
         self.temperature: Kelvin | None = None
         """To which the chuck is set where the bench file asks for it; None: as it is."""
         self._on: str | None = None
@@ -125,6 +126,7 @@ class OnBoard:
         say(State.MOVING)
         cleaned = list[str]()
         at = (*subject.at, *(() if subject.subsite is None else (subject.subsite,)))
+        record |= {"wafer": self._wafer} if self._wafer else {}
         record |= held(needles, prober, self.temperature, self._wait, self.opened.permit)
         place = arrive(needles, prober, at, cleaned)
         say(State.CONTACT_CHECK)
@@ -216,6 +218,25 @@ class OnBoard:
                 return {"name": name, "by": "read by the board" if reads else "typed"}
         wrong = f"it says it is '{met}'" if met else "no die was put on the board"
         raise ContactError(f"die {name} was asked for, and {wrong}")
+
+    @property
+    def loading_patience(self) -> Second:
+        """Longest time of having a wafer on the chuck, s."""
+        prober = self.opened.prober
+        return PATIENCE + (prober.loading_patience if isinstance(prober, Loading) else 0.0)
+
+    def load(self, wafer: str, slot: int, ask: Callable[[str], bool]) -> None:
+        """Have a wafer on the chuck, by the prober or by a person; it is recorded with each die.
+
+        Raises:
+            BenchError: the bench has no prober.
+            ContactError: nobody says that it is there.
+            InstrumentError: the prober has another wafer, or refuses.
+        """
+        opened = self.opened
+        if opened.prober is None or opened.needles is None:
+            raise BenchError(f"the campaign says slot {slot}, and the bench '{opened.bench.name}' has no prober")
+        self._wafer = loaded(opened.needles, opened.prober, wafer, slot, ask)
 
     def leave(self) -> None:
         """Switch every line off, verified, and lift the needles, by hand not."""

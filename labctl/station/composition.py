@@ -119,6 +119,7 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
         None if loaded_bench is None else loaded_bench.value,
         sim,
         ledger,
+        slot=None if campaign.wafer is None else campaign.wafer.slot,
         skipped=tuple(s for s in others if s.excluded and s is not golden and (chosen is None or s.die in chosen)),
         others=others,
         fiducials=fiducials,

@@ -76,6 +76,7 @@ class RunSpec:
         overrides: values set on the command line, as given.
         sim: None for a real bench and for simulated dies; "bytes" or "tcp" for the twin of a bench.
         ledger: the lab's stress ledger; None for simulated dies.
+        slot: of the cassette that the wafer comes from; None if it is on the chuck.
         skipped: dies that are left out; `excluded` says why.
         others: dies of the wafer that are not worked on: skipped, or not chosen.
         fiducials: places at which the prober verifies the map before the first die.
@@ -107,6 +108,7 @@ class RunSpec:
     bench: "AnyBench | None" = None
     sim: str | None = None
     ledger: Path | None = None
+    slot: int | None = None
     skipped: tuple[Site, ...] = ()
     others: tuple[Site, ...] = ()
     fiducials: tuple[Fiducial, ...] = ()
@@ -158,8 +160,9 @@ class RunSpec:
 
         injected = self.faults is not None
         return Station(
-            self.bench, self.subjects, self.others, self.fiducials, self.sim, self.ledger, injected, self.temperature
-        )
+            self.bench, self.subjects, self.others, self.fiducials, self.sim, self.ledger, injected, self.temperature,
+            self.slot,
+        )  # fmt: skip
 
     def some(self, only: Sequence[str] | None) -> "RunSpec":
         """Return the run of the dies of `only`; BenchError if there is no such die."""

@@ -17,6 +17,7 @@ from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.leftovers import Leave, at_command
 from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.sentio_bins import BinTable
+from sim_backend.emulators.sentio_loader import WaferLoader
 from sim_backend.emulators.sentio_model import (
     COMPENSATIONS,
     END_OF_ROUTE,
@@ -46,6 +47,8 @@ from sim_backend.emulators.world import World
 
 __all__ = ["ProberState", "Sentio", "SiteHeights", "StationMap"]
 
+SLOTS = 25
+"""Wafers in the cassette of a twin, which have no ids."""
 MOST_CLEANING = 100
 """[?] Most touches of one cleaning."""
 
@@ -74,7 +77,10 @@ class Sentio(Instrument):
         self.cleans_itself = False
         self.compensation, self._short = COMPENSATIONS[1], 0.0
         self.bins = BinTable(wafer, self._here)
-        self._commands = self._table() | ThermoChuck(world, self.state).commands() | self.bins.commands()
+        self.loader = WaferLoader(world, self.state, lambda: self._go("separation"))
+        self._commands = (
+            self._table() | self.loader.commands() | ThermoChuck(world, self.state).commands() | self.bins.commands()
+        )
 
     # -- language
 
@@ -440,7 +446,8 @@ class Sentio(Instrument):
 
             return leave
 
-        changing = [name for name in self._commands if not re.search(r"\bget_|:get\b|query|wait|abort", name)]
+        fixed = r"\bget_|:get\b|query|wait|abort|^loader:|^vis:"
+        changing = [name for name in self._commands if not re.search(fixed, name)]
         return {
             **super().leftovers(),
             **{name: at_command(accepted, name, pool, 5, state) for name in changing},
@@ -450,4 +457,8 @@ class Sentio(Instrument):
 
 def emulate(name: str, options: Any, context: EmulatorContext) -> Sentio:
     """Return the emulated station of an entry of the bench file, with the map of the bench."""
-    return Sentio(name, context.world, wafer=context.station, heights=SiteHeights())
+    made = Sentio(name, context.world, wafer=context.station, heights=SiteHeights())
+    if (cassette := getattr(options, "cassette", None)) is not None:  # a stranger's driver has options of its own
+        made.loader.slots[str(cassette)] = dict.fromkeys(range(1, SLOTS + 1), "")
+        made.state.vacuum = made.state.home = False
+    return made

@@ -16,7 +16,7 @@ from labctl.core.site import Site
 from labctl.execution import die_job
 from labctl.execution.die_job import Job, run_die
 from labctl.execution.stop import Stop
-from labctl.station.bench_setup import on_bench, twin_of
+from labctl.station.bench_setup import Station, on_bench, twin_of
 from labctl.station.hand_session import bench_limits
 from labctl.storage.event_rows import event_rows
 from labctl.storage.journal import Journal
@@ -297,3 +297,23 @@ def test_nothing_sets_a_chuck_unless_the_bench_file_asks_for_it(night, tmp_path)
     assert [r.outcome.status for r in results] == [Status.SUCCESS] * 3
     assert twin.instruments["prober"].state.setpoint == 25.0
     assert "chuck_temperature" not in approaches(tmp_path, ["D0"])[0]
+
+
+def test_a_wafer_comes_from_its_slot_is_aligned_and_measured_and_each_die_says_so(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(die_job, "seal_in_subprocess", lambda folder, die: "")
+    own = small.BENCH["instruments"]
+    file = {**small.BENCH, "instruments": {**own, "prober": {**own["prober"], "cassette": "cas1"}}}
+    bench = small.Bench.model_validate(file, context={"file": True})
+    subjects = tuple(Site(f"D{k}", small.description(), 5 + k, (k, 0), wafer="W03") for k in range(2))
+    station = Station(bench, subjects, sim="bytes", slot=3)
+    twin, leases = station.twin(), []
+    with station.opened(lambda question: False, twin, lease=leases.append) as body:
+        for subject in subjects:
+            job = Job(tmp_path, subject, bench_limits(bench))
+            result = run_die(job, (MapCells(kernel=0),), lambda *message: None, Stop(), body)
+            assert result.outcome.status is Status.SUCCESS, result.outcome
+    loader = twin.instruments["prober"].loader
+    assert (loader.on_chuck, leases) == (("cas1", 3, ""), [300.0 + 3 * 600.0])
+    wafer = {"name": "W03", "slot": 3, "id": "", "aligned": True, "by": "loaded by the prober"}
+    assert [note["wafer"] for note in approaches(tmp_path, ["D0", "D1"])] == [wafer] * 2
+    assert_unharmed(twin)

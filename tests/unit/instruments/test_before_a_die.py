@@ -1,9 +1,12 @@
-"""Needles are cleaned before the die that they are due for, and once for a die whose contact fails."""
+"""What comes before a die: a wafer on the chuck, its temperature, and needles that are clean."""
 
 from dataclasses import dataclass, field
 
-from instruments.before_a_die import BAD_CONTACT, arrive, clean_for_contact
-from labctl.core.prober import Position
+import pytest
+
+from instruments.before_a_die import BAD_CONTACT, arrive, clean_for_contact, held, loaded
+from labctl.core.errors import ContactError
+from labctl.core.prober import Position, WaferOnChuck
 
 
 @dataclass
@@ -14,6 +17,11 @@ class Stepping:
 
     def land(self):
         self.done.append("land")
+
+    name = "prober"
+
+    def separate(self):
+        self.done.append("separate")
 
     def step(self, *at):
         self.done.append(("step", *at))
@@ -56,3 +64,51 @@ def test_a_contact_that_fails_is_cleaned_for_once_and_the_die_is_stepped_to_agai
     other = Washed(cleans_bad_contact=False)
     clean_for_contact(other, other, (3, 7), [])
     assert other.done == []
+
+
+@dataclass
+class Loader(Stepping):
+    loading_patience: float = 1.0
+    met: object = None
+
+    def load_wafer(self, slot, wafer):
+        self.done.append(("load", slot, wafer))
+        return self.met
+
+
+def test_a_wafer_is_loaded_by_the_prober_or_asked_for_with_the_needles_up():
+    asked = []
+
+    def yes(question):
+        asked.append(question)
+        return True
+
+    one = Loader(met=WaferOnChuck(3, "LOT-3", True))
+    facts = {"name": "W03", "slot": 3, "id": "LOT-3", "aligned": True, "by": "loaded by the prober"}
+    assert loaded(one, one, "W03", 3, yes) == facts
+    assert (one.done, asked) == (["land", ("load", 3, "W03")], [])
+    for other in (Loader(), Stepping()):
+        assert loaded(other, other, "W03", 3, yes) == {"name": "W03", "slot": 3, "by": "put there by a person"}
+        assert other.done[-1] == "separate"
+    assert asked[0].startswith("Put wafer W03 of slot 3 on the chuck of prober, and align it.")
+    with pytest.raises(ContactError, match="W03 of slot 3 was asked for, and nobody says it is there"):
+        loaded(Stepping(), Stepping(), "W03", 3, lambda question: False)
+
+
+@dataclass
+class Heated(Stepping):
+    heating_patience: float = 0.0
+
+    def hold_temperature(self, temperature, wait, go_on):
+        self.done.append(("hold", temperature))
+        return temperature + 0.1
+
+
+@pytest.mark.parametrize(
+    ("prober", "target", "record"),
+    [(Heated(heating_patience=9.0), 358.0, {"chuck_temperature": 358.1}), (Heated(heating_patience=9.0), None, {}),
+     (Heated(), 358.0, {}), (Stepping(), 358.0, {})],
+)  # fmt: skip
+def test_a_chuck_is_held_at_a_temperature_where_both_files_say_so(prober, target, record):
+    assert held(prober, prober, target, lambda seconds: None, lambda: None) == record
+    assert prober.done == (["land", ("hold", 358.0)] if record else [])

@@ -6,11 +6,23 @@ import pytest
 
 from instruments.chuck_prober import EndOfRoute, NeedlesDown
 from instruments.mpi_sentio import MpiSentio, SentioOptions
+from instruments.sentio_loader import Cassette
 from instruments.sentio_reply import ERRORS, parse_reply
 from instruments.stepping import ChuckPlace, misled
 from instruments.transcript import TranscriptReplay
 from labctl.core.errors import ContactError, InstrumentError
-from labctl.core.prober import BinMap, Cleaning, Compensated, Heating, Heights, Position, Prober, Subsite
+from labctl.core.prober import (
+    BinMap,
+    Cleaning,
+    Compensated,
+    Heating,
+    Heights,
+    Loading,
+    Position,
+    Prober,
+    Subsite,
+    WaferOnChuck,
+)
 
 FILES = Path(__file__).parents[2] / "golden" / "transcripts"
 OPTIONS = SentioOptions(overtravel_ceiling=50e-6)
@@ -218,6 +230,87 @@ def test_a_station_without_a_thermo_chuck_is_named_before_anything_moves():
     talk = [(">", "status:get_chuck_temp"), ("<", "3,0,no thermo")]
     with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="this station has no such module"):
         held(prober(wire, **HOT))
+
+
+CASSETTE = [(">", "loader:has_cassette cas1"), ("<", "0,0,1,200")]
+
+
+def chuck(reply):
+    return [(">", "loader:query_wafer_status chuck, 1"), ("<", reply)]
+
+
+def loader(talk, permit=off, **options):
+    return prober(talk, permit, cassette=Cassette.FIRST, **options)
+
+
+def test_the_wafer_of_a_slot_is_loaded_tells_its_id_and_is_aligned():
+    calls = []
+    with replay("load") as talk:
+        made = loader(talk, lambda: calls.append("off?"))
+        assert isinstance(made, Loading)
+        assert made.load_wafer(3, "LOT42/03") == WaferOnChuck(3, "LOT42-03", True)
+        assert made.loading_patience == 1800.0
+    assert len(calls) == 3, "before the separation, the exchange and the separation"
+
+
+def test_a_wafer_that_is_on_the_chuck_stays_and_is_not_aligned_again():
+    talk = CASSETTE + chuck("0,0,Cassette1,3,NaN,0,50") + separating(11330, 11000)
+    talk += [(">", "loader:query_wafer_id chuck, 1"), ("<", "3,0,no reader"), *separating(11000, 11000)]
+    with TranscriptReplay(talk) as wire:
+        assert loader(wire).load_wafer(3, "W03") == WaferOnChuck(3, "", False)
+
+
+@pytest.mark.parametrize(
+    ("talk", "words"),
+    [
+        (CASSETTE + chuck("0,0,Cassette2,3,200,0,50"), "a wafer from 'Cassette2' is on the chuck"),
+        (CASSETTE + chuck("0,0,hello"), "a wafer from 'hello' is on the chuck"),
+        (CASSETTE + chuck("12,0,initialise first"), "not allowed in the present state"),
+        (
+            CASSETTE + chuck("65,0,empty") + separating(11330, 11000)
+            + [(">", "loader:load_wafer cas1, 3"), ("<", "65,0,Slot is empty")],
+            "the slot or station is empty",
+        ),
+        (
+            CASSETTE + chuck("65,0,empty") + separating(11330, 11000)
+            + [(">", "loader:load_wafer cas1, 3"), ("<", "0,0,OK"), (">", "loader:query_wafer_id chuck, 1"),
+               ("<", "0,0,LOT41-03")],
+            "says it is 'LOT41-03', and the wafer file says 'LOT42-03'; it is on the chuck, and nothing was aligned",
+        ),
+        (
+            CASSETTE + chuck("65,0,empty") + separating(11330, 11000)
+            + [(">", "loader:load_wafer cas1, 3"), ("<", "0,0,OK"), (">", "loader:query_wafer_id chuck, 1"),
+               ("<", "0,0,OK"), (">", "vis:align_wafer"), ("<", "21,0,not found")],
+            "the pattern was not found",
+        ),
+    ],
+)  # fmt: skip
+def test_a_wafer_that_is_not_the_one_or_not_there_is_an_error(talk, words):
+    with TranscriptReplay(talk) as wire:
+        made = loader(wire)
+        with pytest.raises(InstrumentError, match=words):
+            made.load_wafer(3, "LOT42-03")
+
+
+def test_no_wafer_is_moved_without_the_permit_and_none_where_no_cassette_is():
+    def on():
+        raise InstrumentError("smua is on")
+
+    with TranscriptReplay(CASSETTE + chuck("65,0,empty")) as wire, pytest.raises(InstrumentError, match="smua is on"):
+        loader(wire, on).load_wafer(3, "W03")
+    with TranscriptReplay([(">", "loader:has_cassette cas1"), ("<", "0,0,0,0")]) as wire:
+        assert loader(wire, on).load_wafer(3, "W03") is None
+    wallet = [(">", "loader:has_station ww"), ("<", "0,0,0")]
+    with TranscriptReplay(wallet) as wire:
+        assert prober(wire, on, cassette=Cassette.WALLET).load_wafer(3, "W03") is None
+    with TranscriptReplay([]) as wire:
+        assert prober(wire, on).load_wafer(3, "W03") is None
+        assert prober(wire).loading_patience == 0.0
+
+
+def test_a_station_with_a_cassette_is_connected_with_an_empty_chuck():
+    with TranscriptReplay([(">", "*RCS 1\nstatus:get_version"), ("<", "0,0,Version: 24.0.1")]) as wire:
+        assert loader(wire).connect() == "Version: 24.0.1"
 
 
 def test_an_open_door_is_told_in_operator_words():

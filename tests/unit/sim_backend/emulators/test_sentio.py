@@ -316,3 +316,40 @@ def test_a_thermo_chuck_goes_to_its_setpoint_with_time() -> None:
     prober.state.thermo = False
     for line in ("get_chuck_temp", "get_chuck_temp_setpoint", "get_chuck_thermo_state", "set_chuck_temp 30"):
         assert ask(prober, f"status:{line}")[0] == 3
+
+
+def test_wafers_go_from_their_slot_to_the_chuck_and_back_and_are_aligned_there() -> None:
+    prober = make()
+    assert ask(prober, "loader:has_cassette cas1") == (0, 0, "0,0")
+    prober.loader.slots = {"cas1": {1: "LOT-01", 3: ""}}
+    prober.state.vacuum = prober.state.home = False
+    assert ask(prober, "loader:has_cassette cas1") == (0, 0, "1,200")
+    assert [ask(prober, f"loader:has_station {name}")[2] for name in ("cas1", "ww")] == ["1", "0"]
+    assert ask(prober, "loader:query_wafer_status chuck, 1")[0] == ask(prober, "loader:unload_wafer")[0] == 65
+    assert ask(prober, "vis:align_wafer")[0] == 12
+    assert ask(prober, "loader:query_wafer_status cas1, 3")[2].startswith("Cassette1,3,")
+    assert ask(prober, "loader:query_wafer_id cas1, 1")[2] == "LOT-01"
+    assert ask(prober, "loader:load_wafer cas1, 1") == (0, 0, "LOT-01")
+    assert ask(prober, "loader:query_wafer_id chuck, 1")[2] == "LOT-01"
+    assert ask(prober, "loader:load_wafer cas1, 3")[0] == 64
+    assert ask(prober, "map:step_first_die")[0] == 18, "it is not aligned"
+    assert ask(prober, "vis:align_wafer")[0] == 0
+    assert ask(prober, "map:step_first_die")[0] == 0
+    ask(prober, "move_chuck_contact")
+    assert ask(prober, "loader:unload_wafer") == (0, 0, "OK")
+    assert (prober.world.in_contact, prober.state.home, prober.state.vacuum) == (False, False, False)
+    assert ask(prober, "loader:load_wafer cas1, 3, 180") == (0, 0, "OK"), "one without an id"
+    assert ask(prober, "loader:load_wafer cas1, 2")[0] == 64
+    ask(prober, "loader:unload_wafer")
+    for line, code in (
+        ("load_wafer cas1, 2", 65),
+        ("load_wafer cas1", 7),
+        ("load_wafer x, 1", 6),
+        ("query_wafer_status x", 7),
+    ):
+        assert ask(prober, f"loader:{line}")[0] == code, line
+    assert ask(prober, "loader:query_wafer_status cas1, 2")[0] == 65
+    prober.loader.reads_ids = prober.loader.aligns = False
+    ask(prober, "loader:load_wafer cas1, 1")
+    assert ask(prober, "loader:query_wafer_id chuck, 1")[0] == 3
+    assert ask(prober, "vis:align_wafer")[0] == 21
