@@ -149,15 +149,20 @@ def _clock_ticks(low: float, high: float) -> list[tuple[float, str]]:
     ]
 
 
-def histogram(distribution: Distribution) -> str:
-    """Return a distribution over cells or dies, with the lines that are no farther from it than it is wide."""
+def histogram(distribution: Distribution, *, every_line: bool = False) -> str:
+    """Return a distribution over cells or dies, with its lines.
+
+    Args:
+        every_line: also of lines that are farther from it than it is wide, which leaves less room for it.
+    """
     low, high = min(b.edges[0] for b in distribution.bars), max(b.edges[-1] for b in distribution.bars)
-    lines = near(distribution.lines, low, high)
+    lines = distribution.lines if every_line else near(distribution.lines, low, high)
     low, high = _with(lines, low, high)
     top = max(max(b.counts) for b in distribution.bars)
     frame = _Frame((low, high), (0.0, top * (1.06 + 0.08 * len(lines))), distribution.title)
     ticks = [(v, plain(v)) for v in nice(low, high, 8)]
-    frame.axes(ticks, nice(0.0, top, 4), distribution.unit, distribution.what)
+    whole = [v for v in nice(0.0, top, 4) if v == int(v)]
+    frame.axes(ticks, whole, distribution.unit, distribution.what)
     base = frame.at(low, 0.0)[1]
     for number, bars in enumerate(distribution.bars):
         look = number if len(distribution.bars) > 1 else "plain"

@@ -157,7 +157,7 @@ def _histogram(one: Capability, facts: Facts) -> Chart | None:
     if drawn is None:
         return None
     note = "" if one.cpk is None else f"Cpk {one.cpk:.2f}"
-    return f"{figure.title} of dies", note, Markup(charts_svg.histogram(drawn))
+    return f"{figure.title} of dies", note, Markup(charts_svg.histogram(drawn, every_line=True))
 
 
 def _pareto(title: str, note: str, causes: Sequence[Cause], what: str) -> Listing:

@@ -56,3 +56,12 @@ def test_a_run_that_nothing_judges_has_no_yield(night: Night) -> None:
     assert not judgement.is_judged(facts)
     assert judgement.failed_bins(facts) == []
     assert [table.title for table in judgement_of(facts, {}).tables] == ["Defects of cells"]
+
+
+def test_every_limit_of_a_figure_over_dies_is_drawn_however_far_away(night: Night) -> None:
+    a = gather(night("kill")).dies[0]
+    dies = [replace(a, name=str(k), figures={"r_p": 2500.0 + k}) for k in range(3)]
+    (chart,) = judgement_of(judged(gather(night("kill")), *dies), {}).charts
+    assert chart[2].count('class="line line-limit"') == 1
+    assert ">R_P ≥ 2.45 kΩ</text>" in chart[2]
+    assert ">0.5</text>" not in chart[2]  # there is no half die
