@@ -64,7 +64,7 @@ class Events:
     Args:
         records: (n,) of `DTYPE`.
         own: (n, 2) V, the highest V_row - V_col and V_col - V_row of each pattern by itself.
-        span: (n, 4) V, lowest and highest level of rows, then of columns, 0 V among them.
+        span: (n, 4) V, lowest and highest level of rows, then of columns, that are connected, 0 V among them.
         whole: every line is connected in every pattern.
         levels: returns `held`, which is asked for where a line is not connected.
     """
@@ -107,22 +107,32 @@ class Events:
         """Return the events with rest wherever a transition could show a cell more than the patterns around it."""
         if not len(self):
             return self
-        row_low, row_high, col_low, col_high = self._on_the_way.T
-        reached = np.stack([row_high - col_low, col_high - row_low], axis=1)
-        judged = np.maximum(self.own, np.concatenate([np.zeros((1, 2)), self.own[:-1]]))
-        rest = (reached > judged + _SLACK).any(1)
+        rest = self._exceeds(self.span)
+        # open lines only add to what a cell may see; mostly it is known without them that they add nothing
+        if not self.whole and (self._exceeds(self._span_at_most) != rest).any():
+            rest = self._exceeds(self._span_with_open_lines)
         rest[1:] |= self.records["kernel"][1:] != self.records["kernel"][:-1]
         records = self.records.copy()
         records["mode"] |= np.where(rest, wire.REST, 0).astype(np.uint8)
         return replace(self, records=records)
 
-    @property
-    def _on_the_way(self) -> FloatArray:
-        """Like `span`, (n, 4) V, with the levels at which lines were left before each pattern."""
-        span = self.span if self.whole else self._span_with_open_lines
+    def _exceeds(self, span: FloatArray) -> BoolArray:
+        """Return (n,) whether a cell could see more on the way to each pattern than in it and the one before.
+
+        Args:
+            span: (n, 4) V, of the levels at which each pattern leaves rows and columns.
+        """
         left = np.concatenate([np.zeros((1, 4)), span[:-1]])
-        lowest = np.array([True, False, True, False])
-        return np.asarray(np.where(lowest, np.minimum(left, span), np.maximum(left, span)))
+        low, high = np.minimum(left, span), np.maximum(left, span)
+        reached = np.stack([high[:, 1] - low[:, 2], high[:, 3] - low[:, 0]], axis=1)
+        judged = np.maximum(self.own, np.concatenate([np.zeros((1, 2)), self.own[:-1]]))
+        return np.asarray((reached > judged + _SLACK).any(1))
+
+    @property
+    def _span_at_most(self) -> FloatArray:
+        """`span`, (n, 4) V, within which lines are that are not connected as well: those of all patterns up to each."""
+        low, high = np.minimum.accumulate(self.span, axis=0), np.maximum.accumulate(self.span, axis=0)
+        return np.asarray(np.where(np.array([True, False, True, False]), low, high))
 
     @property
     def _span_with_open_lines(self) -> FloatArray:
@@ -266,9 +276,10 @@ class Lines:
 
     def _events(self, records: Records, bias: Bias, on: BoolArray) -> Events:
         peaks = extremes(bias)
-        own, span = (
-            np.stack(volts, axis=1) for volts in ((peaks.positive, peaks.negative), (*peaks.rows, *peaks.cols))
-        )
+        own = np.stack([peaks.positive, peaks.negative], axis=1)
+        if not (self.row_good.all() and self.col_good.all()):
+            peaks = extremes(replace(bias, floating=~on))
+        span = np.stack([*peaks.rows, *peaks.cols], axis=1)
         return Events(records, own, span, bool(one_if_all_alike(on).all()), lambda: self._held(bias, on))
 
     def _held(self, bias: Bias, on: BoolArray) -> FloatArray:

@@ -117,6 +117,8 @@ def pulses_per_cell(bias: Bias, v_count: Volt, shape: tuple[int, int, int]) -> I
     the cells of that row are computed: a write of thousands of cells would otherwise be millions of voltages.
     """
     counts = np.zeros(shape, np.int64)
+    if not len(bias) or _bound(bias) <= v_count:
+        return counts
     n, n_rows = bias.row.shape
     rest = np.arange(n)
     if bias.gate is not None:

@@ -15,6 +15,7 @@ loaded when LDAC falls are [?]. Not emulated: the backward pass, grounded or ext
 """
 
 from collections.abc import Container, Iterable, Mapping
+from functools import cached_property
 
 import numpy as np
 
@@ -78,6 +79,7 @@ class EmulatedBoard:
         self.written: set[tuple[int, int]] = set()
         """Channels that were written and not loaded."""
         self._pots: dict[tuple[int, int], int] = {}
+        self.__dict__.pop("_feedback", None)
         self.held: FloatArray = np.zeros(self._n_rows + self._n_cols)
         self._outputs: FloatArray = np.zeros(reg.LINES)
         self._ends: Second = 0.0
@@ -197,6 +199,7 @@ class EmulatedBoard:
         if not 0 <= code <= 255:
             raise OSError(f"potentiometer {pot} channel {channel}: {code}; expected 0 to 255")
         self._pots[pot, channel] = code
+        self.__dict__.pop("_feedback", None)
         self.world.advance(self.dac_write)
 
     def read_pot(self, pot: int, channel: int) -> int:
@@ -323,10 +326,15 @@ class EmulatedBoard:
     def amplified(self, current: FloatArray, on: BoolArray) -> FloatArray:
         """Return what all amplifiers put out, (n, 25) V, when currents (n, n_cols) A come of connected lines."""
         a, n_cols = self.analog, self._n_cols
-        feedback = np.array([a.feedback(row, self.read_pot(*reg.row_adc(row))) for row in range(n_cols)])
         outputs = np.tile(self.out[reg.REFERENCE] + a.offset, (len(current), 1))
-        outputs[:, :n_cols] = (outputs[:, :n_cols] - np.where(on, current, 0.0) * feedback).clip(a.low, a.high)
+        outputs[:, :n_cols] = (outputs[:, :n_cols] - np.where(on, current, 0.0) * self._feedback).clip(a.low, a.high)
         return outputs
+
+    @cached_property
+    def _feedback(self) -> FloatArray:
+        """Feedback of the amplifiers in use, (n_cols,) ohm; until a potentiometer is set."""
+        a = self.analog
+        return np.array([a.feedback(row, self.read_pot(*reg.row_adc(row))) for row in range(self._n_cols)])
 
     def unpair(self) -> None:
         """Have the next read be no verify read of a pulse before it."""
