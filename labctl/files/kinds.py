@@ -41,7 +41,7 @@ KINDS = (
         "name limits",
     ),
     _kind("a die file", "geometry junction polarity simulation", "name"),
-    _kind("a wafer file", "map map_file map_reading vary pitch_x pitch_y lot", "name dies fiducials"),
+    _kind("a wafer file", "map map_file map_reading vary pitch_x pitch_y lot notch", "name dies fiducials"),
     _kind(
         "a training file",
         "sizes votes levels activation scale epochs rate maps judged_on judged_maps validation method data preprocess "

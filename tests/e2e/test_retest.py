@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -9,10 +10,11 @@ import labctl as in_python
 from labctl.batch.session import meta_of
 from labctl.cli.plan import prepare
 from labctl.core.die_state import State
+from labctl.core.errors import BenchError
 from labctl.core.events import RunEnded
 from labctl.fleet.rows import rows_of
 from labctl.station.run_folder import make_folder
-from labctl.storage.run_log import Runlog
+from labctl.storage.run_log import Runlog, read_state
 
 DIE = """name: tiny
 geometry: {kernels: 1, n_rows: 2, n_cols: 3}
@@ -162,3 +164,18 @@ def test_python_takes_the_same(desk):
         run = in_python.run("c.yaml", "python", retest="night", bins=["weak"], progress=False)
     assert list(run.dies) == ["W07-x1y1"]
     assert run.meta["retest"]["bins"] == ["weak"]
+
+
+def test_dies_on_a_real_bench_are_no_retest_of_simulated_ones(desk, monkeypatch):
+    state = read_state(desk / "night")
+    real = replace(state, meta={**state.meta, "real": True})
+    monkeypatch.setattr("labctl.station.retest.read_state", lambda run: real)
+    monkeypatch.chdir(desk)
+    with pytest.raises(
+        BenchError, match="carried out on a real bench, and this run would be on simulated dies or a twin"
+    ):
+        prepare(desk / "c.yaml", None, None, None, None, retest=desk / "night")
+    by_hand = replace(state, meta={**state.meta, "kind": "by hand"})
+    monkeypatch.setattr("labctl.station.retest.read_state", lambda run: by_hand)
+    with pytest.raises(BenchError, match="was made by hand and has no bins"):
+        prepare(desk / "c.yaml", None, None, None, None, retest=desk / "night")
