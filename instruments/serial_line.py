@@ -11,7 +11,7 @@ from typing import Any
 from instruments.carrier import SerialLine
 from instruments.transport import LISTEN
 from instruments.visa import VisaTransport, serial_settings
-from labctl.core.errors import InstrumentError
+from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.units import Second
 
 QUIET: Second = 0.1
@@ -44,6 +44,14 @@ class SerialTransport(VisaTransport):
                     return
             self._stale = True
             raise InstrumentError(f"{self._called} says more than it is asked for; {LISTEN}")
+
+    def _open(self) -> None:
+        try:
+            super()._open()
+        except BenchError as error:
+            if "pyserial" not in str(error).lower():
+                raise
+            raise BenchError(f"{error}; python -m pip install 'mtj-labctl[serial]' brings it") from error
 
     def _settings(self) -> dict[str, Any]:
         return {**serial_settings(self._line_settings), "read_termination": self._line_settings.end[-1]}

@@ -19,6 +19,8 @@ MAV = 16
 MOST_WAITING = 1 << 20
 """Bytes of responses that nobody reads; beyond them the next message waits."""
 _POLL: Second = 0.05
+_LAST: Second = 0.5
+"""How long the end of a conversation waits for its last message."""
 
 
 @dataclass
@@ -132,14 +134,11 @@ class MessageExchange:
             return byte | (MAV if self._output else 0)
 
     def close(self) -> None:
-        """End the conversation; what is executed goes on to its end."""
+        """End the conversation, and wait a moment for what is executed, which goes on to its end."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-
-    def join(self, seconds: Second) -> None:
-        """Wait until the last message has ended, for `seconds` at most."""
-        self._worker.join(seconds)
+        self._worker.join(_LAST)
 
     def _work(self) -> None:
         try:

@@ -115,7 +115,8 @@ class Server:
         self._threads: list[threading.Thread] = []
         self._listeners: list[socket.socket] = []
         self._ports: list[Port] = []
-        self._controllers: list[Prologix] = []
+        self._conversations: list[Prologix | Vxi11Server] = []
+        """What is ended first, so that whoever waits for a response does not."""
         self._lock = threading.Lock()
         self._instruments = tuple(instruments)
         self.faults = {instrument.name: WireFaults() for instrument in self._instruments}
@@ -152,13 +153,13 @@ class Server:
             instrument.interrupt()
         with self._lock:
             threads = list(self._threads)
+        for conversations in self._conversations:
+            conversations.close()
         end = time.monotonic() + PATIENCE
         for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))
         for listener in self._listeners:
             listener.close()
-        for controller in self._controllers:
-            controller.close()
         for port in self._ports:
             port.close()
         if not any(thread.is_alive() for thread in threads):
@@ -178,6 +179,7 @@ class Server:
         if Way.VXI11 in serving.ways:
             abort = 0
             server = Vxi11Server(instrument, lambda: abort, faults)
+            self._conversations.append(server)
             core, abort = self._listen(server.serve), self._listen(server.serve_abort)
             programs = portmapper({(CORE, VERSION): core, (ASYNC, VERSION): abort})
             mapper = self._listen(lambda connection, stopping: _serve_calls(connection, stopping, programs))
@@ -195,7 +197,7 @@ class Server:
         """Serve a controller; return the address of each instrument on its bus."""
         by_name = {instrument.name: instrument for instrument in self._instruments}
         controller = Prologix({address: by_name[name] for name, address in bus.addresses.items()})
-        self._controllers.append(controller)
+        self._conversations.append(controller)
         self.faults |= dict.fromkeys(bus.addresses, controller.faults)
         if bus.serial:
             port = self._port()

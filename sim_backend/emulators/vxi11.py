@@ -29,7 +29,7 @@ REQUESTED, CHARACTER, ENDED = 1, 2, 4
 MOST = 1 << 16
 """Bytes of one write or read; longer messages go in several."""
 MOST_RECORD = MOST + 1024
-MOST_LINKS = 16
+MOST_LINKS = 4
 """Links of one connection."""
 LONGEST_NAME = 64
 
@@ -99,6 +99,11 @@ class Vxi11Server:
         exchange = self._links.pop(link, None)
         if exchange is not None:
             exchange.close()
+
+    def close(self) -> None:
+        """End all links."""
+        for link in list(self._links):
+            self.end(link)
 
     def lock(self, link: int, seconds: float, stopping: Stopping) -> bool:
         """Lock the device for a link, waiting for it at most so long; return whether it is."""

@@ -116,6 +116,21 @@ def test_cutting_in_is_a_device_clear_and_asks_nothing_first(world: World) -> No
     assert fresh.cut_in(":LEVEL 0", ":LEVEL?", lambda line: True) == ["+0.000000E+00"]
 
 
+def test_a_second_program_makes_safe_while_the_first_one_waits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "ASRL" in world.server.resource("a"):
+        pytest.skip("a serial line has one program")
+    first = world.transport("a")
+    first.write(":LEVEL 5\n:HANG")
+    until(world.talkers["a"].hangs.is_set)
+    monkeypatch.setattr(gateway, "_gateways", {})  # another process has connections of its own
+    second, other = world.transport("a"), world.transport("b")
+    assert second._gateway is not first._gateway
+    for transport in (second, other):
+        transport.ask_nothing_first()
+        assert transport.cut_in(":LEVEL 0", ":LEVEL?", lambda line: True) == ["+0.000000E+00"]
+    assert first.query("*IDN?") == "EXAMPLE,T1,a,1"
+
+
 def test_what_somebody_has_left_unread_is_read_away_and_nothing_is_cleared(world: World) -> None:
     world.transport("b").query("*IDN?")
     gone = world.transport("a")

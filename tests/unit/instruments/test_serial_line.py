@@ -10,7 +10,7 @@ from instruments import serial_line
 from instruments.carrier import SerialLine
 from instruments.serial_line import SerialTransport
 from instruments.transport import Deadlines
-from labctl.core.errors import InstrumentError, LinkTimeoutError
+from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
 from sim_backend.emulators.serial_port import HAS_TERMINALS, Port
 from sim_backend.emulators.serve import Server, Serving, Way
 from tests.talker import Talker
@@ -68,6 +68,18 @@ def test_no_answer_is_a_timeout_and_a_line_that_is_gone_is_told(opened: tuple[Op
         transport.query(":LEVEL 1")
     with pytest.raises(InstrumentError):
         SerialTransport("ASRL/dev/no-such-line::INSTR", SerialLine(), deadlines=LONG).query("*IDN?")
+
+
+def test_a_serial_line_without_its_library_says_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Manager:
+        session = 1
+
+        def open_resource(self, *args: object, **settings: object) -> None:
+            raise ValueError("Please install PySerial (>=3.0)\nto use this resource type.")
+
+    monkeypatch.setattr("instruments.visa._manager", lambda backend: Manager())
+    with pytest.raises(BenchError, match=r"Please install PySerial .*; python -m pip install 'mtj-labctl\[serial\]'"):
+        SerialTransport("ASRL3::INSTR", SerialLine(), deadlines=LONG).query("*IDN?")
 
 
 class Late:

@@ -129,6 +129,24 @@ def test_a_lock_keeps_others_out_until_it_is_given_back_or_its_client_is_gone(se
         until(lambda: other.write(theirs, b":LEVEL 1\n") == 0)
 
 
+def test_a_server_that_closes_ends_reads_that_wait_and_every_thread() -> None:
+    before = threading.active_count()
+    with Server([Talker()], {"talker": Serving((Way.VXI11,), Way.VXI11)}) as server, Client(port(server)) as client:
+        _, link, _ = client.link()
+        client.write(link, b":LEVEL 1\n")
+        client.call(vxi11.READ_STB, words(link, 0, 0, 0))
+        waiting = threading.Thread(target=_read, args=(client, link))
+        waiting.start()
+        server.close()
+        waiting.join()
+    assert threading.active_count() == before
+
+
+def _read(client: Client, link: int) -> None:
+    with contextlib.suppress(AssertionError, ConnectionError):
+        client.read(link)
+
+
 def test_what_is_no_link_no_device_and_not_supported_has_its_error(server: Server) -> None:
     with Client(port(server)) as client, Client(port(server)) as stranger:
         assert client.link(b"inst7")[0] == vxi11.NOT_ACCESSIBLE
