@@ -56,6 +56,10 @@ class MessageExchange:
     def put(self, data: bytes, end: bool) -> None:
         """Add a piece of a program message; `end` says that END came with its last byte."""
         with self._changed:
+            unread = self._interrupts and bool(self._output) and not (self._busy or self._input)
+        if unread:
+            self._interrupted()
+        with self._changed:
             while sum(len(waiting) for waiting, _ in self._input) > MAX_MESSAGE and not self._closed:
                 self._changed.wait(_POLL)
             self._input.append((data, end))

@@ -10,7 +10,7 @@ import pytest
 
 from instruments import gateway
 from instruments.carrier import Address, SerialLine
-from instruments.gateway import GatewayTransport, escaped, gateway_at
+from instruments.gateway import Gateway, GatewayTransport, escaped, gateway_at
 from instruments.transport import Deadlines
 from instruments.transports import transport_to
 from labctl.core.driver import Driver, DriverKind, Wire
@@ -192,3 +192,83 @@ def test_a_driver_of_bytes_is_refused() -> None:
     address = Address(resource="GPIB::24", gateway="TCPIP::192.0.2.30::1234::SOCKET")
     with pytest.raises(BenchError, match="smu: its driver speaks in bytes, not in lines"):
         transport_to("smu", address, driver)
+
+
+class Scripted:
+    """A controller that answers as it is told, one answer for each transfer, in place of what carries its bytes."""
+
+    name, has_unread = "TCPIP::192.0.2.30::1234::SOCKET", False
+
+    def __init__(self, *answers: bytes, opens: bool = True) -> None:
+        self._answers, self._opens, self.sent, self.opened = list(answers), opens, b"", 0
+
+    def open(self) -> None:
+        if not self._opens:
+            raise InstrumentError("nobody listens")
+        self.opened += 1
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def send_all(self, data: bytes, deadline: float) -> None:
+        self.sent += data
+
+    def receive_some(self, deadline: float) -> bytes:
+        if not self._answers:
+            raise LinkTimeoutError("silent")
+        return self._answers.pop(0)
+
+
+def test_a_controller_is_set_up_first_and_keeps_nothing_of_it() -> None:
+    wire = Scripted(b"24\r\n")
+    Gateway(wire).deliver("24", b"*RST", clear=True)
+    assert wire.sent.decode().split("\n") == [
+        "++savecfg 0", "++mode 1", "++auto 0", "++eoi 1", "++eos 2", "++eot_char 4", "++eot_enable 1",
+        "++read_tmo_ms 250", "++addr 24", "++addr", "++clr", "*RST", "",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([b"24\r\n", b"1\n\x04", b""], None),
+        ([b"24\r\n", b"1\n\x04old"], r"sent 3 bytes behind a response"),
+        ([b"hello\r\n"], r"answers 'hello' where its address was expected"),
+        ([b"7\r\n"], r"was turned to address '7' while 24 was spoken to"),
+        ([], r"is silent"),
+    ],
+)
+def test_an_answer_of_a_controller_that_is_none_is_told(answers: list[bytes], words: str | None) -> None:
+    controller = Gateway(Scripted(*answers))
+    if words is None:
+        assert controller.fetch("24") == (b"1\n", True)
+        return
+    with pytest.raises(InstrumentError, match=words):
+        controller.fetch("24")
+
+
+def test_a_part_of_a_response_comes_without_END_where_the_controller_gave_up() -> None:
+    class Slow(Scripted):
+        def receive_some(self, deadline: float) -> bytes:
+            if self.sent.endswith(b"++read eoi\n") and len(self._answers) == 1:
+                raise LinkTimeoutError("silent")
+            return super().receive_some(deadline)
+
+    assert Gateway(Slow(b"24\r\nfirst half", b"24\r\n")).fetch("24") == (b"first half", False)
+
+
+def test_a_serial_poll_that_is_no_number_or_that_nobody_answers_is_told() -> None:
+    with pytest.raises(InstrumentError, match=r"answers '\+\+spoll' by 'what'"):
+        Gateway(Scripted(b"24\r\nwhat\r\n")).status_byte("24")
+    assert Gateway(Scripted(b"24\r\n", b"80\r\n")).status_byte("24") == 80
+
+
+def test_what_nobody_asked_for_opens_the_connection_anew_and_one_that_cannot_be_opened_is_told() -> None:
+    wire = Scripted(b"24\r\n", b"24\r\n")
+    controller = Gateway(wire)
+    controller.deliver("24", b"*RST")
+    wire.has_unread = True
+    controller.deliver("24", b"*RST")
+    assert wire.opened == 2
+    with pytest.raises(InstrumentError, match="nobody listens"):
+        Gateway(Scripted(opens=False)).deliver("24", b"*RST")

@@ -248,3 +248,20 @@ def test_a_host_that_never_reads_stops_its_own_messages_and_the_server_ends() ->
         until(lambda: smu.handle(b"print(n)\n") not in (b"nil\n", b"0.00000e+00\n"))
         server.close()
     assert float(smu.handle(b"print(n)\n")) <= 2
+
+
+def test_one_client_too_many_is_hung_up_on_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim_backend.emulators.serve.MOST_CLIENTS", 2)
+    _, smu, _ = bench()
+    with serve(smu) as server:
+        port = int(server.resource("smu").split("::")[2])
+        wires = [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) for _ in range(2)]
+        for wire in wires:
+            wire.sendall(b"*OPC?\n")
+            assert wire.recv(10) == b"1\n"
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as more:
+            assert more.recv(10) == b""
+        wires[0].sendall(b"*OPC?\n")
+        assert wires[0].recv(10) == b"1\n"
+        for wire in wires:
+            wire.close()
