@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from annotated_types import Ge
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from instruments.carrier import SerialLine, gpib_address
 from instruments.connections import Connections, Relay, connect_wiring
 from instruments.entry import Entry
 from instruments.short_pulses import PulseLine, pulse_lines
@@ -19,6 +20,7 @@ from labctl.core.bias import Geometry, Kind
 from labctl.core.driver import DriverKind
 from labctl.core.model import Line, Model
 from labctl.core.source import OffState
+from labctl.core.transport import THROUGH
 from labctl.core.units import Ampere, Ohm, Ratio, Second, Unit, Volt
 
 VoltPerSecond = Annotated[float, Unit("V/s")]
@@ -177,8 +179,17 @@ class Bench(Model):
     @classmethod
     def _one_owner_per_address(cls, value: dict[str, Entry]) -> dict[str, Entry]:
         taken: dict[str, str] = {}
+        lines: dict[str, SerialLine] = {}
         for name, entry in value.items():
             resource = entry.resource
+            if (address := entry.address) is not None and address.gateway is not None:
+                resource = f"{gpib_address(address.resource)}{THROUGH}{address.gateway}"
+                line = lines.setdefault(address.gateway, address.line)
+                if address.line.on_the_wire != line.on_the_wire:
+                    raise ValueError(
+                        f"the controller at {address.gateway} has two settings of its serial line: {line.on_the_wire}, "
+                        f"and {address.line.on_the_wire} at {name}; expected the same rs232 at each of its instruments"
+                    )
             if resource is not None and resource in taken:
                 raise ValueError(f"{taken[resource]} and {name} have the same address {resource}")
             if resource is not None:

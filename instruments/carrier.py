@@ -78,15 +78,19 @@ class SerialLine(Model):
         return (1 + self.data_bits + (self.parity != "none") + self.stop_bits) / self.baud
 
     @property
+    def on_the_wire(self) -> str:
+        """The settings without the terminator, in operator words."""
+        flow = {"none": "no flow control", "xon_xoff": "XON/XOFF", "rts_cts": "RTS/CTS"}[self.flow_control]
+        return f"{self.baud} baud, {self.data_bits}{self.parity[0].upper()}{self.stop_bits}, {flow}"
+
+    @property
     def text(self) -> str:
         """The settings in operator words.
 
         >>> SerialLine(baud=19200, parity="even", data_bits=7).text
         '19200 baud, 7E1, no flow control, messages end with LF'
         """
-        flow = {"none": "no flow control", "xon_xoff": "XON/XOFF", "rts_cts": "RTS/CTS"}[self.flow_control]
-        frame = f"{self.data_bits}{self.parity[0].upper()}{self.stop_bits}"
-        return f"{self.baud} baud, {frame}, {flow}, messages end with {self.terminator.upper()}"
+        return f"{self.on_the_wire}, messages end with {self.terminator.upper()}"
 
 
 class Address(Model):
@@ -156,7 +160,7 @@ class Address(Model):
             case Carrier.GATEWAY:
                 assert self.gateway is not None
                 serial = carrier_of(self.gateway) is Carrier.SERIAL
-                settings = f" ({self.line.text.rpartition(',')[0]})" if serial else ""
+                settings = f" ({self.line.on_the_wire})" if serial else ""
                 return f"GPIB address {gpib_address(self.resource)} through the controller at {self.gateway}{settings}"
             case Carrier.GPIB | Carrier.USB | Carrier.OTHER as carrier:
                 return f"{carrier}, by {self.backend or 'the VISA library of the system'}"

@@ -276,17 +276,18 @@ def gateway_at(resource: str, backend: str, line: SerialLine | None) -> Gateway:
     Raises:
         BenchError: it is in use with other settings of its serial line.
     """
+    line = line and line.model_copy(update={"terminator": "lf"})  # that of an instrument is not the controller's
     with _lock:
         if (resource, backend) not in _gateways:
             given: dict[str, Any] = {"called": "the controller", "backend": backend, "probe": None, "terminator": ""}
-            own = line and line.model_copy(update={"terminator": "lf"})  # an instrument's is not the controller's
-            carrier = VisaTransport(resource, **given) if own is None else SerialTransport(resource, own, **given)
+            carrier = VisaTransport(resource, **given) if line is None else SerialTransport(resource, line, **given)
             _gateways[resource, backend] = Gateway(carrier), line
         gateway, settings = _gateways[resource, backend]
     if settings != line:
+        had, asked = (one and one.on_the_wire for one in (settings, line))
         raise BenchError(
-            f"the controller at {resource} is given two settings of its serial line: {settings and settings.text}, and "
-            f"{line and line.text}; expected the same rs232 at each of its instruments"
+            f"the controller at {resource} is given two settings of its serial line: {had}, and {asked}; expected the "
+            "same rs232 at each of its instruments"
         )
     return gateway
 

@@ -81,6 +81,24 @@ def test_nonsense_is_refused_with_file_line_found_and_expected(
     assert f"bench.yaml{line}" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ({"resource": "GPIB0::024::INSTR"}, "smu and other have the same address 24 through ASRL1::INSTR"),
+        ({"resource": "GPIB::7", "rs232": {"baud": 300}}, "two settings of its serial line: 115200 baud, 8N1, no flow"),
+    ],
+)
+def test_instruments_behind_one_controller_have_an_address_each_and_one_line(
+    tmp_path: Path, second: dict[str, object], words: str
+) -> None:
+    keys = {"driver": "keithley2400", "gateway": "ASRL1::INSTR", "rs232": {"baud": 115200}}
+    content = yaml.safe_load(EXAMPLE.read_text())
+    content["instruments"] = {"smu": {**keys, "resource": "GPIB::24::INSTR"}, "other": {**keys, **second}}
+    (tmp_path / "bench.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(BenchError, match=words):
+        read_bench(tmp_path / "bench.yaml")
+
+
 def test_an_address_moves_to_this_computer_with_what_carries_it() -> None:
     address = Address(resource="GPIB::24::INSTR", gateway="ASRL1::INSTR", backend="", dead_socket=7)
     moved = address.moved("GPIB::24::INSTR through ASRL/dev/pts/3::INSTR")
