@@ -37,6 +37,7 @@ TSP-Link are more than one 2602B; one tutorial prints a name that it never sets,
 of which ENTER at both leaves 10 V for a sweep in A."""
 SWEEPS, PULSES = "Sweeps/KE26XXB_DC_Sweeps.tsp", "Pulsed_Sweep/KE26XXB_Pulsed_Sweep"
 DIODE = "../../Drivers/SMU_General/SmuPy_Driver/DiodeTestFunctions_12Jun2019.tsp"
+GENERATOR = "../../Application_Specific/Ford EMC-CS-2009.1 specification/AWGforEMC.tsp"
 
 
 def make() -> K2600:
@@ -138,3 +139,34 @@ def test_a_port_that_is_partly_protected_ends_as_the_tutorial_says() -> None:
 def test_a_resistor_is_read(script: str) -> None:
     _, printed = load(SERIES / f"2602/Resisitor_{script}/Resistor{script}.tsp")
     assert float(printed.split()[-1]) == pytest.approx(R["smua"])
+
+
+def test_a_waveform_waits_for_its_digital_line_and_keeps_its_time() -> None:
+    smu, _ = load(SERIES / GENERATOR)
+    assert smu.execute("print(SetupSineFunction(50, 0.8, 0.1, 1e-3, false, 3))") == "false\tNo error.\n"
+    assert smu.execute("print(RunAWG(1))") == "false\tNo error.\n"
+    held = smu.world._load.held
+    assert not any(abs(rows[0]) > 0.1 + 1e-9 for _, rows, _ in held), "nothing before the edge"
+    held.clear()
+    assert smu.port is not None
+    smu.port.pull(3, low=True)
+    smu.execute("waitcomplete()")
+    smu.world.advance(0.0)
+    smu.world.settle()
+    levels = np.array([rows[0] for _, rows, _ in held])
+    assert [levels.max(), levels.min()] == pytest.approx([0.5, -0.3], abs=1e-3)
+    timing = smu.world.timing
+    assert sum(time for _, _, time in held) == pytest.approx(159 / 8000 + timing.swept_source + timing.message)
+    smu.execute("StopAWG()")
+    assert not smu.outputs()
+    assert not smu.errors
+
+
+def test_the_sweep_of_a_diode_reads_the_device() -> None:
+    smu, _ = load(SERIES / DIODE)
+    smu.execute("initialize_smu(smua) sweepv_measiv(smua, 0, 0.5, 0.1, 1, 1e-3, 1e-3, 0.01, 1e-3)")
+    printed = smu.execute("printbuffer(1, smua.nvbuffer1.n, smua.nvbuffer1, smua.nvbuffer2)")
+    table = np.array([float(v) for v in printed.split(",")]).reshape(-1, 2)
+    np.testing.assert_allclose(table[:, 1], np.arange(6) / 10, atol=1e-9)
+    np.testing.assert_allclose(table[:, 0], table[:, 1] / R["smua"], rtol=1e-5, atol=1e-12)
+    assert not smu.errors
