@@ -209,12 +209,12 @@ def _over_cards():
     return FaultBench(keys, (2, 2), dies=1, write=WRITE, network=False)
 
 
-def _velox():
-    """Return a source on two needles of a station by Velox, over its message server."""
+def _stepped(name, driver, **options):
+    """Return a source on two needles of a station that steps to two dies."""
     bench = _on_two_needles("keithley2600b", "smua", 1e-3, model="2601B")
     instruments = bench.keys["instruments"]
-    prober = {"driver": "velox_server", "resource": "prober", "overtravel_ceiling": "50 um"}
-    keys = bench.keys | {"name": "velox", "instruments": instruments | {"prober": prober}}
+    prober = {"driver": driver, "resource": "prober", "overtravel_ceiling": "50 um", **options}
+    keys = bench.keys | {"name": name, "instruments": instruments | {"prober": prober}}
     return FaultBench(keys, bench.shape, dies=2, write=bench.write, limits=bench.limits, network=False)
 
 
@@ -256,7 +256,8 @@ BENCHES = {
     "2450 and B2200": _apart(),
     "7001": _over_cards(),
     "B1500A and 7002": _mainframe(),
-    "velox": _velox(),
+    "velox": _stepped("velox", "velox_server"),
+    "cleaned": _stepped("cleaned", "mpi_sentio", clean_every=1, clean_on_bad_contact=True, bins_on_map=True),
     "two needles": _on_two_needles("keithley2600b", "smua", 1e-3, model="2601B"),
     "2400": _on_two_needles("keithley2400", "out", 10e-3),
     "pulse source": _pulsed(),
