@@ -24,6 +24,7 @@ class Retest:
         bins: soft bins of the dies that are measured again.
         first: the bin of every die of the wafer after its first pass, whichever run that was.
         before: its bin before this run. The same where the earlier run was no retest.
+        rehearsal: faults were injected into an earlier run, so that its bins are no measurement.
     """
 
     run: str
@@ -31,6 +32,7 @@ class Retest:
     bins: tuple[str, ...]
     first: Mapping[str, GivenBin]
     before: Mapping[str, GivenBin]
+    rehearsal: bool = False
 
     @property
     def dies(self) -> tuple[str, ...]:
@@ -48,7 +50,8 @@ class Retest:
     @property
     def text(self) -> str:
         """It in words."""
-        return f"retest of {self.run}, bin {', '.join(self.bins)}"
+        faults = ", a rehearsal with injected faults and no measurement" if self.rehearsal else ""
+        return f"retest of {self.run}{faults}, bin {', '.join(self.bins)}"
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON holds it."""
@@ -56,6 +59,7 @@ class Retest:
             "run": self.run,
             "run_id": self.run_id,
             "bins": list(self.bins),
+            "rehearsal": self.rehearsal,
             "first": {name: list(given) for name, given in self.first.items()},
             "before": {name: list(given) for name, given in self.before.items()},
         }
@@ -75,6 +79,7 @@ class Retest:
                 {str(name): GivenBin(str(soft), int(hard)) for name, (soft, hard) in plain[key].items()}
                 for key in ("first", "before")
             )
-            return cls(str(plain["run"]), str(plain["run_id"]), tuple(map(str, plain["bins"])), first, before)
+            bins, rehearsal = tuple(map(str, plain["bins"])), bool(plain["rehearsal"])
+            return cls(str(plain["run"]), str(plain["run_id"]), bins, first, before, rehearsal)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StorageError(f"what this run says of the run that it retests cannot be read: {error}") from error

@@ -27,7 +27,7 @@ def lines(state: RunState) -> Iterator[str]:
     whens = {str(rule["when"]): in_words(str(rule["when"]), declared) for rule in rules}
     tried = [(die, die.last) for die in state.subjects if die.last is not None and die.bin]
     dies = [
-        Judged(die.bin, last.hard, zone_of(die.at, places), cause_of(last.hard, last.rule, die.reason, whens))
+        Judged(die.bin, last.hard, zone_of(die.at, places), cause_of(die.name, last.hard, last.rule, die.reason, whens))
         for die, last in tried
         if last.hard
     ]

@@ -46,15 +46,17 @@ def judged(facts: Facts) -> list[Judged]:
     """Return the dies that have a bin; of a run that nothing judges there are none but those that were not measured."""
     whens = {str(rule["when"]): in_words(str(rule["when"]), facts.comparison.declared) for rule in rules_of(facts)}
     return [
-        Judged(d.bin, d.hard, d.zone, cause_of(d.hard, d.rule, d.reason, whens)) for d in facts.dies if d.bin and d.hard
+        Judged(d.bin, d.hard, d.zone, cause_of(d.name, d.hard, d.rule, d.reason, whens))
+        for d in facts.dies
+        if d.bin and d.hard
     ]
 
 
-def cause_of(hard: int, rule: str, reason: str, whens: Mapping[str, str]) -> str:
+def cause_of(name: str, hard: int, rule: str, reason: str, whens: Mapping[str, str]) -> str:
     """Return why a die is not good in words that are the same for all dies of one cause; "" of one that passes.
 
     Args:
-        hard, rule, reason: its hard bin, the rule that gave it, and why it ended as it did.
+        name, hard, rule, reason: of the die: its name, its hard bin, the rule that gave it, and why it ended as it did.
         whens: conditions of the rules for bins, and each in words.
     """
     if passes(hard):
@@ -63,7 +65,7 @@ def cause_of(hard: int, rule: str, reason: str, whens: Mapping[str, str]) -> str
         if rule.startswith(f"{when}: "):
             return words
     text = reason.splitlines()[0] if reason else rule
-    return _NUMBERS.sub("…", text)[:120]
+    return _NUMBERS.sub("…", text.replace(name, "…"))[:120]
 
 
 def bin_yields(facts: Facts) -> list[BinYield]:

@@ -59,6 +59,7 @@ def retest_as_data(facts: Facts, retest: Retest) -> dict[str, Any]:
         "run": retest.run,
         "run_id": retest.run_id,
         "bins": list(retest.bins),
+        "rehearsal": retest.rehearsal,
         "first_pass": asdict(first_pass(retest)),
         "final": asdict(final(retest, now)),
         "dies": dies,

@@ -59,7 +59,8 @@ def retested(spec: RunSpec, run: Path, bins: Sequence[str] | None, only: Sequenc
     before = given if earlier is None else earlier.after({n: b for n, b in given.items() if b.name})
     first = before if earlier is None else earlier.first
     chosen = _bins(bins, meta, before, run)
-    retest = Retest(str(run), run_id_of(meta), chosen, first, before)
+    rehearsal = bool(meta.get("faults")) or (earlier is not None and earlier.rehearsal)
+    retest = Retest(str(run), run_id_of(meta), chosen, first, before, rehearsal)
     names = list(retest.dies)
     if only is not None:
         for name in only:

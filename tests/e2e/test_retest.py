@@ -166,6 +166,16 @@ def test_python_takes_the_same(desk):
     assert run.meta["retest"]["bins"] == ["weak"]
 
 
+def test_a_first_pass_with_injected_faults_is_called_no_measurement(desk, monkeypatch):
+    state = read_state(desk / "night")
+    rehearsed = replace(state, meta={**state.meta, "faults": {"name": "typical", "seed": 1, "list": []}})
+    monkeypatch.setattr("labctl.station.retest.read_state", lambda run: rehearsed)
+    monkeypatch.chdir(desk)
+    spec, _ = prepare(desk / "c.yaml", None, None, None, None, retest=desk / "night", bins=("weak",))
+    assert "a rehearsal with injected faults and no measurement, bin weak" in spec.retest.text
+    assert spec.to_json()["retest"]["rehearsal"]
+
+
 def test_dies_on_a_real_bench_are_no_retest_of_simulated_ones(desk, monkeypatch):
     state = read_state(desk / "night")
     real = replace(state, meta={**state.meta, "real": True})
