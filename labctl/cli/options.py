@@ -86,6 +86,15 @@ def open_to_us(path: Path) -> Path:
     return path
 
 
+def open_to_us_all(paths: list[Path]) -> list[Path]:
+    """Return the paths of runs; StorageError if this user may not look into one."""
+    return [open_to_us(path) for path in paths]
+
+
+RunFolders = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN ...", help="run folder, or several", readable=False, callback=open_to_us_all),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="run folder", readable=False, callback=open_to_us)]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for the record", callback=one_line)]
 PrintJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]

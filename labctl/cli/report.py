@@ -2,16 +2,17 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from labctl.cli.options import RunFolder
+from labctl.cli.options import RunFolder, RunFolders
 from labctl.config.bins import tally
-from labctl.core.errors import StorageError
+from labctl.core.errors import BenchError, StorageError
 from labctl.core.exit_codes import ExitCode
 from labctl.terminal.progress import console, counted
 
@@ -47,7 +48,10 @@ def watch(
 
 
 def report(
-    run: RunFolder,
+    run_folders: RunFolders,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="PAGE", help="of several runs: the page, a new file NAME.html")
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
     as_json: Annotated[
         bool,
@@ -56,8 +60,54 @@ def report(
 ) -> None:
     """Write report.html and report.json into a run folder, from that folder alone, whether the run has ended or not.
 
-    A die whose file is damaged is left out of the figures, and the exit code is 5; so it is if run.json is damaged.
+    Of several runs it writes one page, to a new file: maps of bins and figures side by side, what changed from run to
+    run, yields. Nothing is written into their folders.
+    A die whose file is damaged is left out of the figures, and the exit code is 5; so it is if run.json is damaged, and
+    if one of several runs cannot be read.
+    Example: labctl report runs/monday runs/tuesday --out week.html
     """
+    if len(run_folders) > 1 or out is not None:
+        page = _of_several(run_folders, out, as_json)
+    else:
+        page = _of_one(run_folders[0], as_json)
+    if open_:
+        import webbrowser
+
+        webbrowser.open(page.path.absolute().as_uri())
+    page.refuse()
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A page that was written, and what then has to be refused."""
+
+    path: Path
+    refuse: Callable[[], None]
+
+
+def _of_several(runs: list[Path], out: Path | None, as_json: bool) -> _Written:
+    """Write the page of several runs."""
+    if len(runs) == 1:
+        raise BenchError(f"--out {out} is for several runs, and there is one; its report is written into {runs[0]}")
+    if out is None:
+        raise BenchError("there are several runs; expected --out PAGE, a new file such as --out lot.html")
+    from labctl.report.several_page import headline, write_page
+
+    these = write_page(runs, out)
+    console(stderr=as_json).print(f"{out}: {headline(these)}", markup=False)
+    if as_json:
+        summary = {"runs": [{"run": str(r.folder), "label": r.label, "good": r.good} for r in these.runs]}
+        print(json.dumps({"page": str(out), "text": headline(these), **summary, "unread": list(these.unread)}))
+
+    def refuse() -> None:
+        if these.unread:
+            raise StorageError(f"{out} is without {counted(len(these.unread), 'run')}: {'; '.join(these.unread)}")
+
+    return _Written(out, refuse)
+
+
+def _of_one(run: Path, as_json: bool) -> _Written:
+    """Write the report of a run into its folder."""
     from labctl.report.drawings import Drawings
     from labctl.report.html import write_report
     from labctl.storage.manifest import damage_of
@@ -71,14 +121,14 @@ def report(
     if as_json:
         summary = {k: facts[k] for k in ("good", "measured", "bins", "outcome", "exit_code", "text")}
         print(json.dumps({"page": str(page), "data": str(page.with_suffix(".json")), **summary}))
-    if open_:
-        import webbrowser
 
-        webbrowser.open(page.absolute().as_uri())
-    _refuse_unread([die["measured"]["note"] for die in (*facts["dies"], *facts["golden"])], page)
-    if damage := damage_of(run):
-        raise StorageError(damage)
-    drawings.refuse()
+    def refuse() -> None:
+        _refuse_unread([die["measured"]["note"] for die in (*facts["dies"], *facts["golden"])], page)
+        if damage := damage_of(run):
+            raise StorageError(damage)
+        drawings.refuse()
+
+    return _Written(page, refuse)
 
 
 def _refuse_unread(notes: Iterable[str], page: Path) -> None:

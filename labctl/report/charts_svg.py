@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -14,6 +14,8 @@ from labctl.report.report_data import DieFacts, Series
 
 _WIDE, _HIGH = 440.0, 250.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 12.0, 12.0, 44.0
+_JOINED = 400
+"""Lines of a chart up to which the points of each die are joined."""
 _STEPS = (
     *(1.0, 2.0, 5.0, 10.0, 15.0, 30.0),
     *(60.0 * m for m in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7200, 14400)),
@@ -243,4 +245,42 @@ def spreads(
             f'<rect x="{x - wide / 2:.1f}" y="{upper:.1f}" width="{wide:.1f}" height="{max(lower - upper, 1.0):.1f}"/>'
             f'<path class="median" d="M{x - wide / 2:.1f} {middle:.1f}h{wide:.1f}"/></g>'
         )
+    return frame.done()
+
+
+def by_run(title: str, unit: str, wafers: Sequence[Sequence[tuple[str, Mapping[str, float]]]]) -> str:
+    """Return a figure of the dies of several runs, a column of points per run with its median.
+
+    Args:
+        wafers: of each wafer its runs, as (label, value by die in the shown unit); the points of a die on one wafer are
+            joined.
+    """
+    columns: list[tuple[float, str, Mapping[str, float]]] = []
+    joined: list[list[tuple[float, float]]] = []
+    x = 0.0
+    for runs in wafers:
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for label, values in runs:
+            columns.append((x, label, values))
+            for name, value in values.items():
+                lines.setdefault(name, []).append((x, value))
+            x += 1
+        x += 0.6
+        joined += [line for line in lines.values() if len(line) > 1]
+    ys = [value for _, _, values in columns for value in values.values()]
+    frame = _Frame((-0.7, columns[-1][0] + 0.7), _padded(min(ys), max(ys)), f"{title} by run")
+    frame.axes([(at, label) for at, label, _ in columns], nice(frame.y0, frame.y1, 4), "run", unit)
+    if len(joined) <= _JOINED:
+        paths = ("L".join(f"{a:.1f} {b:.1f}" for a, b in (frame.at(*point) for point in line)) for line in joined)
+        frame.parts.append('<path class="joined" d="' + "".join(f"M{path}" for path in paths) + '"/>' if joined else "")
+    for at, label, values in columns:
+        for name, value in values.items():
+            a, b = frame.at(at, value)
+            text = f"{label}, {name}: {value:.4g} {unit}".rstrip()
+            frame.parts.append(
+                f'<circle class="point" cx="{a:.1f}" cy="{b:.1f}" r="3"><title>{escape(text)}</title></circle>'
+            )
+        if values:
+            (a, b), middle = frame.at(at, float(np.median(list(values.values())))), 13.0
+            frame.parts.append(f'<path class="middle" d="M{a - middle:.1f} {b:.1f}h{2 * middle:.1f}"/>')
     return frame.done()

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any, Generic, Protocol, TypeVar
 
 from labctl.core.die_state import FINAL
 from labctl.core.figure import Figure
@@ -41,20 +42,47 @@ class Map:
     missing: int = 0
 
 
-class WaferPicture:
+class Marked(Protocol):
+    """What a map needs to know of a die: where it stands, and what it is marked for."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """Column and row on the prober's map."""
+
+    @property
+    def suspect(self) -> str:
+        """Why its figures are in doubt, "" if they are not."""
+
+    @property
+    def tries(self) -> Sequence[Any]:
+        """Its tries."""
+
+
+Die = TypeVar("Die", bound=Marked)
+
+
+class WaferPicture(Generic[Die]):
     """The places of some dies on their wafer.
 
     Args:
         wafer: as far as it is known.
     """
 
-    def __init__(self, dies: Sequence[DieFacts], wafer: Identity | None = None) -> None:
+    def __init__(self, dies: Sequence[Die], wafer: Identity | None = None) -> None:
         places, notch = ((), None) if wafer is None else (wafer.places, wafer.notch)
         self.layout = Layout([die.at for die in dies], places, notch)
         self.spots = list(zip(dies, self.layout.squares, strict=True))
 
-    def draw(self, filled: Mapping[str, tuple[str, str, str]], title: str) -> str:
-        """Return the large map; `filled` has colour, text inside and words of every die."""
+    def draw(self, filled: Mapping[str, tuple[str, str, str]], title: str, beside: float = 0.0) -> str:
+        """Return the large map; `filled` has colour, text inside and words of every die.
+
+        Args:
+            beside: how far to the right it stands, for the arrow keys, where several stand side by side.
+        """
         layout = self.layout
         parts = [
             f'<svg class="map" viewBox="{_box(layout.box)}" role="group" aria-label="{escape(title)}">',
@@ -68,7 +96,7 @@ class WaferPicture:
             x, y = s.middle
             parts.append(
                 f'<a class="die" href="#die-{escape(die.name)}" data-say="{escape(label)}" '
-                f'data-at="{x:.0f},{y:.0f}" aria-label="{escape(label)}">'
+                f'data-at="{x + beside:.0f},{y:.0f}" aria-label="{escape(label)}">'
                 f"<title>{escape(label)}</title>{_rect(s, colour)}"
                 + (
                     f'<text x="{x:.1f}" y="{y + size * 0.35:.1f}" '
@@ -125,7 +153,7 @@ def _rect(s: Square, colour: str) -> str:
     return f'<rect x="{s.x:.1f}" y="{s.y:.1f}" width="{s.wide:.1f}" height="{s.high:.1f}" rx="2.5" {fill}/>'
 
 
-def _flags(die: DieFacts, s: Square) -> str:
+def _flags(die: Marked, s: Square) -> str:
     """Mark a die in doubt by a corner, one that took more than one try by dots."""
     marks = ""
     if die.suspect:
@@ -147,7 +175,7 @@ def maps(
     return drawn
 
 
-def _bin_map(wafer: WaferPicture, bins: Mapping[str, int]) -> Map:
+def _bin_map(wafer: WaferPicture[DieFacts], bins: Mapping[str, int]) -> Map:
     good = next((die.bin for die, _ in wafer.spots if die.good), "")
     busy = [die.state for die, _ in wafer.spots if not die.bin and die.state not in (*FINAL, "left out")]
     look = palette.of_bins(bins, good, busy)
@@ -167,7 +195,7 @@ def _count(dies: Sequence[DieFacts]) -> str:
     return f"{measured} of {len(dies)} measured" if measured and not good else f"{good} of {len(dies)} good"
 
 
-def _figure_map(wafer: WaferPicture, figure: Figure) -> Map:
+def _figure_map(wafer: WaferPicture[DieFacts], figure: Figure) -> Map:
     key, title, number = figure.key, figure.title, figure.text_number
     measured = {die.name: die.figures[key] for die, _ in wafer.spots if key in die.figures}
     values = {name: value for name, value in measured.items() if math.isfinite(value)}

@@ -11,6 +11,8 @@ from labctl.core.figure import Better
 
 COOL = ("#eef0dc", "#b5d8c3", "#68b3b8", "#30799f", "#20457c", "#15214d")
 WARM = ("#f6eedd", "#f0cd9b", "#dd9860", "#b75f40", "#7e302f", "#431722")
+CHANGE = ("#1d4f73", "#5d9ab8", "#c9dfe4", "#f7f5ee", "#f0cf9f", "#cf7f45", "#8f3b1e")
+"""Of differences, from the most negative to the most positive; no difference is in the middle."""
 GOOD, MEASURED, NEUTRAL, BUSY = "#2f8f6b", "#6f93b8", "#c9c9c4", "#8f7fc0"
 _BINS = ("#d55e00", "#e69f00", "#56b4e9", "#cc79a7", "#0072b2", "#f0e442", "#7f7f7f", "#8c510a")
 

@@ -34,6 +34,21 @@ def test_a_report_names_a_die_that_cannot_be_read(labctl: Any, run: Path) -> Non
     assert (run / "report.html").is_file(), "all else is written"
 
 
+def test_several_runs_have_one_page_and_their_folders_stay_as_they_are(labctl: Any, run: Path, tmp_path: Path) -> None:
+    other, page = shutil.copytree(run, tmp_path / "other"), tmp_path / "both.html"
+    before = sorted(path.name for path in run.iterdir())
+    summary = json.loads(labctl("report", str(run), str(other), "--out", str(page), "--json").stdout)
+    assert ([one["label"] for one in summary["runs"]], summary["unread"]) == (["A", "B"], [])
+    assert "no die changed its bin" in summary["text"]
+    assert sorted(path.name for path in run.iterdir()) == before
+    assert "expected --out PAGE" in labctl("report", str(run), str(other), expect=2).stderr
+    assert "there is one" in labctl("report", str(run), "--out", "page.html", expect=2).stderr
+    (other / "journal.db").unlink()
+    done = labctl("report", str(run), str(other), "--out", str(tmp_path / "one.html"), expect=5)
+    assert "one.html is without 1 run" in done.stderr
+    assert (tmp_path / "one.html").is_file()
+
+
 def test_the_same_without_the_rest_of_the_suite(run: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "labctl.report", str(run)], capture_output=True, text=True, timeout=PATIENCE, check=False
