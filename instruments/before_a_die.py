@@ -7,6 +7,7 @@ and it ends separated. It leaves the die, so a step follows.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from instruments.chuck_temperature import ThermoOptions, beyond
 from instruments.touches import Landing
 from labctl.core.errors import ContactError
 from labctl.core.prober import Cleaning, Heating, Loading, Position, Prober
@@ -14,6 +15,19 @@ from labctl.core.units import Kelvin, Second
 
 BAD_CONTACT = "no contact"
 """Why needles were cleaned, of those whose contact failed."""
+
+
+def out_of_bounds(name: str, target: Kelvin, options: object) -> str:
+    """Return why the chuck of an instrument cannot be set to the campaign's temperature; empty if it can, or if the
+    bench file has it set to none.
+
+    Args:
+        options: of the instrument's entry.
+    """
+    if not isinstance(options, ThermoOptions) or options.hottest is None:
+        return ""
+    text = beyond(target, options)
+    return text and f"{name}: {text}"
 
 
 def loaded(landing: Landing, prober: Prober, wafer: str, slot: int, ask: Callable[[str], bool]) -> dict[str, Any]:

@@ -72,12 +72,19 @@ class Settled:
     temperature: Kelvin
 
 
+def beyond(target: Kelvin, options: ThermoOptions) -> str:
+    """Return why a chuck is not set to a temperature, empty if it is within the bounds of the bench file."""
+    hottest = options.hottest
+    if hottest is not None and options.coldest <= target <= hottest:
+        return ""
+    most = "is not set at all" if hottest is None else f"goes from {options.coldest:g} to {hottest:g} K"
+    return f"the campaign says {target:g} K, and the chuck of the bench file {most}"
+
+
 def bounds_fit(name: str, target: Kelvin, options: ThermoOptions) -> None:
     """Raise InstrumentError if a temperature is out of the bounds of the bench file."""
-    hottest = options.hottest
-    if hottest is None or not options.coldest <= target <= hottest:
-        most = "is not set at all" if hottest is None else f"goes from {options.coldest:g} to {hottest:g} K"
-        raise InstrumentError(f"{name}: the campaign says {target:g} K, and the chuck of the bench file {most}")
+    if text := beyond(target, options):
+        raise InstrumentError(f"{name}: {text}")
 
 
 def settle(

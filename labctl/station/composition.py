@@ -83,6 +83,7 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
     loaded_bench = None if bench is None else _bench(bench, fiducials, sim)
     if loaded_bench is not None:
         read_files.append(loaded_bench)
+        _station_fits(loaded, loaded_bench.value)
     stages, inputs = read_stages(loaded, door)
     visit = () if campaign.batch.golden is None else stages_of(campaign.batch.golden, stages)
     check_rules(loaded, stages, subjects, visit, golden)
@@ -147,6 +148,22 @@ def _bench(path: Path, fiducials: Sequence[Fiducial], sim: str | None) -> "Loade
     if sim == "tcp":
         require_sockets(loaded.value)
     return loaded
+
+
+def _station_fits(loaded: Loaded[Campaign], bench: "AnyBench") -> None:
+    """Raise BenchError if the campaign says a temperature that no chuck of the bench is set to, or a slot that no
+    prober and no person at one can take a wafer from."""
+    # imported here: without a bench nobody waits for what describes one
+    from instruments.before_a_die import out_of_bounds
+    from instruments.drivers import has_prober
+
+    campaign = loaded.value
+    if campaign.wafer is not None and campaign.wafer.slot is not None and not has_prober(bench):
+        raise loaded.error("found a slot, and the bench has no prober; expected none", "wafer", "slot")
+    if campaign.temperature is not None:
+        for name, entry in bench.instruments.items():
+            if text := out_of_bounds(name, campaign.temperature, entry.options):
+                raise loaded.error(text, "temperature")
 
 
 def _require_temperature(loaded: Loaded[Campaign], sites: Sequence[Site]) -> None:
