@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from instruments.before_a_die import BAD_CONTACT, arrive, clean_for_contact, held, loaded
+from instruments.before_a_die import BAD_CONTACT, arrive, clean_for_contact, held, loaded, out_of_bounds
+from instruments.chuck_temperature import ThermoOptions
 from labctl.core.errors import ContactError
 from labctl.core.prober import Position, WaferOnChuck
 
@@ -112,3 +113,10 @@ class Heated(Stepping):
 def test_a_chuck_is_held_at_a_temperature_where_both_files_say_so(prober, target, record):
     assert held(prober, prober, target, lambda seconds: None, lambda: None) == record
     assert prober.done == (["land", ("hold", 358.0)] if record else [])
+
+
+def test_a_temperature_out_of_the_bounds_of_an_entry_is_told_with_its_name():
+    assert out_of_bounds("prober", 358.0, object()) == out_of_bounds("prober", 358.0, ThermoOptions()) == ""
+    assert out_of_bounds("prober", 358.0, ThermoOptions(hottest=400.0)) == ""
+    text = "prober: the campaign says 358 K, and the chuck of the bench file goes from 293.15 to 350 K"
+    assert out_of_bounds("prober", 358.0, ThermoOptions(hottest=350.0)) == text

@@ -145,6 +145,15 @@ def test_strings_of_a_user_are_kept_listed_and_deleted() -> None:
     assert ask(smu, "print(errorqueue.count)") == "1.00000e+00\n"
 
 
+def test_no_flash_drive_is_plugged_in_and_no_file_of_the_computer_is_reached() -> None:
+    smu = make()
+    assert ask(smu, "print(fs.is_dir('/usb1/'), fs.is_file('/etc/passwd'), fs.cwd())") == "false\tfalse\t/\n"
+    assert ask(smu, "print(io.open('/etc/passwd'))") == "nil\t/etc/passwd: No such file or directory\t2.00000e+00\n"
+    assert ask(smu, "print(table.getn(fs.readdir('/')))") == "0.00000e+00\n"
+    for call in ("fs.mkdir('/usb1/x')", "savebuffer(smua.nvbuffer1, 'csv', 'x.csv')"):
+        assert ask(smu, f"{call} print(errorqueue.next())").startswith("-2.56000e+02\t")
+
+
 def test_the_time_of_an_instrument_is_that_of_its_clock() -> None:
     smu = make()
     assert float(ask(smu, "delay(90) print(os.time())")) == 90.0
@@ -278,7 +287,7 @@ def test_an_endless_script_ends_in_an_error(source: str) -> None:
         ("function f() return f() + 1 end f()", "stack overflow"),
         ("os.exit()", "call field `exit' (a nil value)"),
         ("os.remove('x')", "call field `remove' (a nil value)"),
-        ("io.open('x')", "global `io' (a nil value)"),
+        ("io.popen('x')", "call field `popen' (a nil value)"),
         ("require('x')", "global `require' (a nil value)"),
         ("debug.sethook()", "global `debug' (a nil value)"),
         ("python.eval('1')", "global `python' (a nil value)"),
