@@ -38,11 +38,23 @@ class RowOfMaps:
 
 
 @dataclass(frozen=True)
+class OneScale:
+    """Maps of wafers whose dies are of one kind.
+
+    Args:
+        scale: of the figure, the same for all of them, None of bins; `change` of the differences.
+    """
+
+    rows: Sequence[RowOfMaps]
+    scale: Scale | None = None
+    change: Scale | None = None
+
+
+@dataclass(frozen=True)
 class SharedMaps:
     """Bins, or one figure, of all runs.
 
     Args:
-        scale: of the figure, the same for all; `change` of the differences.
         legend: of bins, (name, colour, letter, number of dies).
     """
 
@@ -50,9 +62,7 @@ class SharedMaps:
     title: str
     unit: str
     note: str
-    rows: Sequence[RowOfMaps]
-    scale: Scale | None = None
-    change: Scale | None = None
+    kinds: Sequence[OneScale]
     legend: Sequence[tuple[str, str, str, int]] = ()
 
 
@@ -72,27 +82,30 @@ def maps_of(these: Runs, figures: Sequence[Figure], colours: Mapping[str, tuple[
     counts = bins_of(these)
     legend = [(name, *look, counts[name]) for name, look in colours.items() if counts[name]]
     rows = [_row(wafer, partial(_bins, colours=colours), None) for wafer in these.wafers]
-    yield SharedMaps("bin", "bin", "", "soft bin of each die, all runs in the same colours", rows, legend=legend)
+    yield SharedMaps("bin", "bin", "", "soft bin of each die, all runs in the same colours", [OneScale(rows)], legend)
     for figure in figures:
-        values = [v for run in these.runs for d in run.dies if math.isfinite(v := run.value(d, figure.key))]
-        if not values:
-            continue
-        ends = limits(values)
-        changes = [abs(v) for wafer in these.wafers for pair in wafer.pairs for v in _changes(pair, figure).values()]
-        most = limits([0.0, *changes])[1] if changes else 0.0
-        scale = palette.scale(figure.better)
-        fill = partial(_values, figure=figure, ends=ends, scale=scale)
-        change = partial(_differences, figure=figure, most=most)
-        rows = [_row(wafer, fill, change) for wafer in these.wafers]
-        yield SharedMaps(
-            figure.key,
-            figure.title,
-            figure.shown_unit,
-            figure.note,
-            rows,
-            (scale, _marks(figure, ends, (min(values), max(values)))),
-            (palette.CHANGE, (f"-{figure.text_number(most)}", "0", f"+{figure.text_number(most)}")) if most else None,
-        )
+        kinds = [_of_kind(wafers, figure) for wafers in these.kinds]
+        if known := [maps for maps in kinds if maps is not None]:
+            yield SharedMaps(figure.key, figure.title, figure.shown_unit, figure.note, known)
+
+
+def _of_kind(wafers: Sequence[Wafer], figure: Figure) -> OneScale | None:
+    """Return the maps of a figure of dies of one kind, None if none of them has it."""
+    runs = [run for wafer in wafers for run in wafer.runs]
+    values = [v for run in runs for d in run.dies if math.isfinite(v := run.value(d, figure.key))]
+    if not values:
+        return None
+    ends, scale = limits(values), palette.scale(figure.better)
+    changes = [abs(v) for wafer in wafers for pair in wafer.pairs for v in _changes(pair, figure).values()]
+    most = limits([0.0, *changes])[1] if changes else 0.0
+    fill = partial(_values, figure=figure, ends=ends, scale=scale)
+    change = partial(_differences, figure=figure, most=most)
+    marks = f"-{figure.text_number(most)}", "0", f"+{figure.text_number(most)}"
+    return OneScale(
+        [_row(wafer, fill, change) for wafer in wafers],
+        (scale, _marks(figure, ends, (min(values), max(values)))),
+        (palette.CHANGE, marks) if most else None,
+    )
 
 
 def _marks(figure: Figure, ends: tuple[float, float], values: tuple[float, float]) -> tuple[str, ...]:
@@ -172,7 +185,8 @@ def _differences(pair: tuple[OneRun, OneRun], figure: Figure, most: float) -> Fi
             filled[name] = ("", "", f"{name}: {figure.title} is not known in both runs")
             continue
         value = changes[name]
-        number = ("+" if value > 0 else "") + figure.text_number(value)
+        number = figure.text_number(value)
+        number = number.lstrip("-") if not set(number) & set("123456789") else f"+{number}" if value > 0 else number
         words = f"{name}: {figure.title} {figure.text(earlier.value(name, figure.key))}, then "
         words += figure.text(later.value(name, figure.key))
         filled[name] = (shade(palette.CHANGE, 0.5 + 0.5 * value / most if most else 0.5), number, words)

@@ -4,7 +4,6 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -227,18 +226,20 @@ def _bin(standing: str, colours: Mapping[str, tuple[str, str]]) -> Markup:
 
 def _charts(these: Runs, figures: Sequence[Figure]) -> Iterator[tuple[str, str, Markup]]:
     """Yield a chart per figure: a column of dies for each run, those of one wafer beside each other."""
-    for figure in figures:
-        wafers = []
-        for wafer in these.wafers:
-            columns = []
-            for run in wafer.runs:
-                values = {name: run.value(name, figure.key) * figure.factor for name in run.dies}
-                columns.append((run.label, {name: value for name, value in values.items() if math.isfinite(value)}))
-            wafers.append(columns)
+    several = len(these.kinds) > 1
+    for figure, of_kind in ((figure, of_kind) for figure in figures for of_kind in these.kinds):
+        wafers = [[(run.label, _known(run, figure)) for run in wafer.runs] for wafer in of_kind]
         ends = {value for columns in wafers for _, values in columns for value in values.values()}
         if len(ends) > 1 and sum(bool(values) for columns in wafers for _, values in columns) > 1:
             note = f"{figure.shown_unit}; bars are medians" if figure.shown_unit else "bars are medians"
+            note += f"; {of_kind[0].kind}" if several and of_kind[0].kind else ""
             yield figure.title, note, Markup(charts_svg.by_run(figure.title, figure.shown_unit, wafers))
+
+
+def _known(run: OneRun, figure: Figure) -> dict[str, float]:
+    """Return a figure of the dies that have it, as it is shown."""
+    values = {name: run.value(name, figure.key) * figure.factor for name in run.dies}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _dies(wafer: Wafer, figures: Sequence[Figure], colours: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
@@ -254,7 +255,7 @@ def _dies(wafer: Wafer, figures: Sequence[Figure], colours: Mapping[str, tuple[s
         ]
     rows: list[list[Cell]] = []
     for order, name in enumerate(wafer.dies):
-        label = Markup('<span id="die-{0}">{1}</span>').format(escape(anchor(wafer, name)), name)
+        label = Markup('<span id="die-{0}">{1}</span>').format(anchor(wafer, name), name)
         row: list[Cell] = [(label, order, "left")]
         standings = [run.standing(name) if name in run.dies else "" for run in wafer.runs]
         changed = len({standing for standing in standings if standing}) > 1

@@ -118,6 +118,11 @@ class Runs:
     figures: tuple[Figure, ...]
 
     @property
+    def kinds(self) -> list[list[Wafer]]:
+        """The wafers by kind of die."""
+        return [[w for w in self.wafers if w.kind == kind] for kind in dict.fromkeys(w.kind for w in self.wafers)]
+
+    @property
     def notes(self) -> list[str]:
         """What there is to know before numbers are compared."""
         return [*(f"{run.label}: {note}" for run in self.runs for note in run.notes), *_mixed(self)]

@@ -74,14 +74,22 @@ def test_all_runs_have_one_scale_and_one_colour_for_a_bin() -> None:
     these = both_of(A, B)
     bins, r_p = maps_of(these, [R_P], colours_of_bins(these))
     assert [(name, n) for name, _, _, n in bins.legend] == [("good", 4), ("weak", 2)]
-    assert r_p.scale is not None
-    assert r_p.scale[1] == ("2.00", "2.50", "3.00")
-    ((first, second, change),) = ([svg for _, _, svg in row.maps] for row in r_p.rows)
+    (one,) = r_p.kinds
+    assert one.scale is not None
+    assert one.scale[1] == ("2.00", "2.50", "3.00")
+    ((first, second, change),) = ([svg for _, _, svg in row.maps] for row in one.rows)
     assert "A, D3: R_P 3.00 kΩ; weak" in first
     assert "B, D3: R_P 2.97 kΩ; good" in second
     assert "D2: R_P 2.20 kΩ, then 2.25 kΩ" in change
-    assert [label for label, _, _ in r_p.rows[0].maps] == ["A", "B", "B less A"]
-    assert "the notch is below" in r_p.rows[0].note
+    assert [label for label, _, _ in one.rows[0].maps] == ["A", "B", "B less A"]
+    assert "the notch is below" in one.rows[0].note
+
+
+def test_dies_of_another_kind_have_a_scale_of_their_own() -> None:
+    other = run("B", {"D1": ("good", 1)}, {"D1": 90e3})
+    two = Runs((A, other), (), (Wafer("wafer W1", "2 x 3", (A,)), Wafer("wafer W1", "25 x 25", (other,))), (R_P,))
+    _, r_p = maps_of(two, [R_P], colours_of_bins(two))
+    assert [one.scale and one.scale[1] for one in r_p.kinds] == [("2.00", "2.50", "3.00"), ("90.00", "90.00", "90.00")]
 
 
 def test_the_page_says_what_changed_and_leads_from_maps_to_dies() -> None:
