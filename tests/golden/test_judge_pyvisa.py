@@ -103,8 +103,8 @@ def test_a_block_of_more_than_a_megabyte_comes_byte_for_byte(way: str, opened: O
 def test_what_is_not_answered_is_a_timeout_and_the_next_query_is_answered(way: str, opened: Opened) -> None:
     instrument = opened(way)
     waits = instrument if way != "gateway" else opened.board()
-    waits.timeout = 50
     instrument.write(":LEVEL 1")
+    waits.timeout = 50
     with pytest.raises((pyvisa.errors.VisaIOError, TimeoutError)):
         instrument.read()
     waits.timeout = 1000 * PATIENCE
