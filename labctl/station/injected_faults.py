@@ -11,7 +11,7 @@ from labctl.execution.plan import DiePlan
 from labctl.station.run_spec import RunSpec
 from sim_backend.description import DieDescription
 from sim_backend.faults.dies import MADE, spoilt
-from sim_backend.faults.typical import draw
+from sim_backend.faults.typical import LIBRARY, draw
 
 if TYPE_CHECKING:
     from instruments.board_bench import AnyBench
@@ -44,13 +44,17 @@ def kinds(bench: "AnyBench | None") -> dict[str, str] | None:
         return None
     # imported here: without a bench each worker would wait for it
     from labctl.station.stand_ins import with_stand_ins
+    from sim_backend.faults.libraries import EMULATORS
 
-    entries = with_stand_ins(bench).instruments.items()
-    return {
-        name: entry.kind.value
-        for name, entry in entries
-        if entry.kind is not None and entry.declaration.wire is Wire.TEXT and entry.emulator is not None
-    }
+    concerned: dict[str, str] = {}
+    for name, entry in with_stand_ins(bench).instruments.items():
+        if entry.kind is None or entry.emulator is None:
+            continue
+        if entry.declaration.wire is Wire.TEXT:
+            concerned[name] = entry.kind.value
+        elif entry.emulator[0] in EMULATORS:
+            concerned[name] = LIBRARY
+    return concerned
 
 
 def with_faults(spec: RunSpec, faults: InjectedFaults) -> RunSpec:

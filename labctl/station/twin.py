@@ -39,6 +39,8 @@ from sim_backend.emulators.serial_port import HAS_TERMINALS
 from sim_backend.emulators.serve import Bus, Server, Serving, Way
 from sim_backend.emulators.world import Cables, Crosspoint, Line, World
 from sim_backend.faults.layer import Faults, FaultyInstrument
+from sim_backend.faults.libraries import inject
+from sim_backend.faults.listed import ListedFaults
 
 
 def wiring_of(bench: AnyBench) -> Cables:
@@ -234,6 +236,9 @@ class Twin:
         if self.world.boards is not None and fixed:
             raise BenchError(f"{', '.join(fixed)}: its emulator has one die, and a prober brings others in this bench")
         self.faults, self._anew = faults, anew
+        if isinstance(faults, ListedFaults):
+            for name, inside in self._inside.items():
+                inject(faults, name, inside)
         replies: dict[str, bytes] = {}
         self._reached = dict(self.instruments)
         """What is connected to: the instruments, or the layer of faults before them."""

@@ -107,6 +107,10 @@ class FakeBoard:
         self.sessions = 0
         self.present, self.hangs = True, False
         """Whether its cable is in, and whether it never finishes."""
+        self.stuck = False
+        """Whether it does not finish before its firmware is loaded anew."""
+        self.begins: Callable[[], None] = lambda: None
+        """Called when a message is sent, before anything of it happens; what it raises is what the library does."""
         self.fails: dict[str, BaseException] = {}
         """What a call of the library raises, once."""
         self.messages = 0
@@ -163,6 +167,7 @@ class FakeModule:
             raise ArC2Error(f"Invalid ArC2 device id: {port}")
         if self._board.handle() is not None:
             raise ArC2Error("FPGA Error: the USB device is open already")
+        self._board.stuck = False
         handle = Handle(FakeInstrument(self._board, init))
         self._board.handle = ref(handle)
         return handle
@@ -376,6 +381,7 @@ class FakeInstrument:
         """Carry out what is listed; a board that hangs carries out nothing."""
         self._call("execute")
         board = self._board
+        board.begins()
         if not board.present:
             raise ArC2Error("FPGA Error: USB device not found")
         with board.world.lock:
@@ -383,7 +389,7 @@ class FakeInstrument:
             board.world.count_message()
             self._own.wait(board.message)
             acts, self._list = self._list, []
-            for name, act in () if board.hangs else acts:
+            for name, act in () if board.hangs or board.stuck else acts:
                 if self._own.pulsing and name != "delay":
                     self._own.audit.faults.append(f"{name} while a pulse was on")
                 act()
@@ -392,7 +398,7 @@ class FakeInstrument:
     def busy(self) -> bool:
         """Whether commands are left, also when nothing is heard of the board."""
         self._call("busy")
-        return self._board.hangs or not self._board.present
+        return self._board.hangs or self._board.stuck or not self._board.present
 
     def pick_one(self, mode: DataMode, rtype: ReadType) -> FloatArray | None:
         """Return the oldest result, None if there is none; of another kind it is no number."""

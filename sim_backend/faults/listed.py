@@ -58,6 +58,17 @@ class ListedFaults:
                     message = data.decode("latin-1").partition("\n")[0][:60].strip()
                     self.tell(fault, f"{injection.detail}{injection.detail and ', '}at '{message}'")
 
+    def call(self, name: str, call: str) -> str | None:
+        """Return the kind of the fault that happens to a call of a library, told as happened; None for none."""
+        due = self._due(name)
+        if due is None:
+            return None
+        fault, _ = due
+        with self._lock:
+            self._left.pop(fault.number)
+        self.tell(fault, f"at a call of {call}")
+        return fault.kind
+
     def refuses(self, name: str) -> bool:
         """Return False: no instrument of a plausible night is dead for good."""
         return False

@@ -10,6 +10,8 @@ from sim_backend.faults.dies import BAD, CONTACT_LOST, DEAD, MADE, NO_ANSWER, NO
 
 SIMULATED, ANY = "simulated", "any"
 """Kinds of dies that a fault of a die concerns: those without instruments, and all."""
+LIBRARY = "board behind a library"
+"""Kind of a board whose driver calls a library of its maker."""
 ROLES = ("source", "matrix", "prober", "pulse source", "board")
 QUEUES = ("source", "matrix", "pulse source")
 MOST_MESSAGES = 12
@@ -59,6 +61,9 @@ TABLE: tuple[TypicalFault, ...] = (
     TypicalFault("made safe by another client", ("board",), 0.1, "'labctl off' at another terminal, for this board"),
     TypicalFault("amplifier saturated", ("board",), 0.1, "a burst of interference, a socket that somebody touches"),
     TypicalFault("supply off", ("board",), 0.1, "a dip of the supply of converters and amplifiers"),
+    TypicalFault("call of the library fails", (LIBRARY,), 0.5, "a USB hub or cable that drops a transfer"),
+    TypicalFault("library panics", (LIBRARY,), 0.2, "a state in which its makers have not seen it"),
+    TypicalFault("board never ends", (LIBRARY,), 0.2, "as 'busy', of a board that carries out what it was sent"),
     TypicalFault(DEAD, (ANY,), 0.03, "a die of which no cell conducts: at the edge, broken lines"),
     TypicalFault(BAD, (ANY,), 0.05, "a die with two of five cells shorted or open"),
     TypicalFault(NO_CONTACT, (SIMULATED,), 0.03, "dirty needles or pads"),

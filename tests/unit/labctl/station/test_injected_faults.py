@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from instruments.bench import Bench
+from instruments.bench_file import read_bench
 from instruments.entry import Entry
 from labctl.batch import resume
 from labctl.core.errors import BenchError
@@ -19,6 +20,7 @@ from labctl.station.rehearse import rehearsed
 from labctl.station.run_spec import RunSpec
 from labctl.storage.manifest import run_meta
 from sim_backend.faults.dies import MADE
+from sim_backend.faults.typical import LIBRARY
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 SURVEY = EXAMPLES / "survey-wafer.yaml"
@@ -86,3 +88,19 @@ def test_faults_happen_to_instruments_that_speak_in_lines() -> None:
     with_a_person = bench.model_copy(update={"instruments": {**bench.instruments, "table": by_hand}})
     assert kinds(with_a_person) == {"smu": "source"}
     assert spared(with_a_person) == ["table"]
+
+
+@pytest.mark.parametrize(
+    ("bench", "concerned", "left_out"),
+    [
+        ("bench-arc-two.yaml", {"board": LIBRARY}, []),
+        ("bench-daffodil.yaml", {"board": "board"}, []),
+        ("bench-daffodil-library.yaml", {}, ["board"]),
+    ],
+)
+def test_faults_happen_to_boards_that_speak_in_lines_or_are_behind_a_library_whose_messages_can_fail(
+    bench: str, concerned: dict[str, str], left_out: list[str]
+) -> None:
+    board = read_bench(EXAMPLES / bench).value
+    assert kinds(board) == concerned
+    assert spared(board) == left_out

@@ -8,11 +8,12 @@ import pytest
 
 from labctl.core.planned_fault import ON_THE_WAY, InjectedFaults
 from sim_backend.faults.dies import CONTACT_LOST, MADE, NO_ANSWER, NO_CONTACT
-from sim_backend.faults.typical import MOST_MESSAGES, TABLE, draw
+from sim_backend.faults.typical import LIBRARY, MOST_MESSAGES, TABLE, draw
 
 DIES = {"A": 30, "B": 60, "C": 10}
 INSTRUMENTS = {"smu1": "source", "smu2": "source", "matrix": "matrix", "prober": "prober"}
 PULSED = {"smu": "source", "pulser": "pulse source"}
+BEHIND = {"board": LIBRARY}
 NIGHTS = 400
 
 
@@ -32,7 +33,7 @@ def test_a_night_is_numbered_in_the_order_of_its_dies_and_comes_back_from_json()
 
 
 def test_every_kind_comes_as_often_as_the_table_says_where_it_can_happen():
-    for instruments in (INSTRUMENTS, PULSED, {}, None):
+    for instruments in (INSTRUMENTS, PULSED, BEHIND, {}, None):
         faults = [fault for seed in range(NIGHTS) for fault in draw(DIES, instruments, seed)]
         counts = Counter(fault.kind for fault in faults)
         for typical in TABLE:
