@@ -72,8 +72,8 @@ class SerialTransport(VisaTransport):
         if self._clear:
             self._send(self._clear, time.monotonic() + self.deadlines.setting)
 
-    def _put_bytes(self, data: bytes, deadline: float) -> None:
-        super()._put_bytes(data.replace(b"\n", self._line_settings.end.encode()), deadline)
+    def _send(self, data: bytes, deadline: float) -> None:
+        super()._send(data.replace(b"\n", self._line_settings.end.encode()), deadline)
 
     def _read_some(self) -> bytes:
         """Return what has come, or the next byte: the rest of a line is not lost where it comes late."""

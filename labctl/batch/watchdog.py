@@ -76,7 +76,7 @@ class BenchExecutor:
         if self.twin is not None and self.twin.server is not None:
             served = {one.name: one.resource for one in self.twin.server.served}
         if station.sim != "bytes":
-            import instruments.visa  # noqa: F401 - it takes a second, which is too long after a worker has died
+            import instruments.transports  # noqa: F401 - it takes a second, which is too long after a worker has died
         self._order = pickle.dumps(BenchOrder(station, tuple(procedures), go_file, served, what))
         self._struck: deque[tuple[PlannedFault, str]] = deque()
         """Faults that have been injected into the twin of this process, and are not told yet."""

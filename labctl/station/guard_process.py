@@ -208,6 +208,7 @@ def preload(bench: AnyBench) -> None:
     """Load what making a bench safe needs, and look up its hosts; nothing is opened."""
     for entry in bench.instruments.values():
         if entry.address is not None:
+            import instruments.transports  # noqa: F401 - what is between, a controller or a serial line
             from instruments.visa import preload_backend
 
             with suppress(BenchError):  # said by the driver of the run

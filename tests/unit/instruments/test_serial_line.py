@@ -42,8 +42,10 @@ def opened(request: pytest.FixtureRequest) -> Iterator[tuple[Open, Talker]]:
 @pytest.mark.parametrize("opened", ["lf", "cr", "crlf"], indirect=True)
 def test_lines_end_with_the_terminator_of_the_instrument(opened: tuple[Open, Talker]) -> None:
     make, _ = opened
-    transport = make()
+    log = list[tuple[str, bytes]]()
+    transport = make(log=lambda direction, data: log.append((direction, data)))
     assert transport.query("*IDN?") == "EXAMPLE,T1,talker,1"
+    assert (">", b"*IDN?\n") in log, "a record has lines, whatever ends them on the line"
     assert transport.converse(":LEVEL 2\n:LEVEL?\n*OPC?", lambda line: line == "1") == ["+2.000000E+00", "1"]
     transport.close()
     transport.close()
