@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+from labctl.config.bins import is_good
 from labctl.core.figure import Figure
-from labctl.report.several_runs import OneRun
+from labctl.report.several_runs import OneRun, Wafer
 
 
 class Moved(NamedTuple):
@@ -46,17 +47,25 @@ class Difference:
 
 
 def moved(earlier: OneRun, later: OneRun) -> list[Moved]:
-    """Return the dies of both runs by the change of their bin, most dies first; those that stay are left out."""
+    """Return the dies tried in both runs by the change of their bin, most dies first, without those that stay."""
     ways: dict[tuple[str, str], list[str]] = {}
-    for name in earlier.dies:
-        if name in later.dies and (way := (earlier.standing(name), later.standing(name)))[0] != way[1]:
+    for name in (n for n in earlier.dies if earlier.tried(n) and later.tried(n)):
+        if (way := (earlier.standing(name), later.standing(name)))[0] != way[1]:
             ways.setdefault(way, []).append(name)
     return sorted((Moved(*way, tuple(dies)) for way, dies in ways.items()), key=lambda m: (-len(m.dies), m))
 
 
+def final(wafer: Wafer) -> tuple[int, int]:
+    """Return how many dies are good and how many good or bad, by the newest run that gave each a bin."""
+    hard: dict[str, int] = {}
+    for run in wafer.runs:
+        hard |= {die.name: die.last.hard for die in run.judged if die.last}
+    return sum(map(is_good, hard.values())), len(hard)
+
+
 def both(earlier: OneRun, later: OneRun) -> int:
-    """Return how many dies have ended in both runs."""
-    return sum(bool(die.bin and name in later.dies and later.dies[name].bin) for name, die in earlier.dies.items())
+    """Return how many dies were tried in both runs."""
+    return sum(earlier.tried(name) and later.tried(name) for name in earlier.dies)
 
 
 def difference(figure: Figure, earlier: OneRun, later: OneRun) -> Difference | None:

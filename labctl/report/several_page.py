@@ -152,8 +152,7 @@ def _changes(wafer: Wafer, figures: Sequence[Figure], colours: Mapping[str, tupl
         moves, common = several_changes.moved(earlier, later), several_changes.both(earlier, later)
         changed = sum(len(move.dies) for move in moves)
         sums.append(
-            f"{earlier.label} to {later.label}: {changed or 'no'} of {counted(len(earlier.dies), 'die')} changed; "
-            f"{common} ended in both"
+            f"{earlier.label} to {later.label}: {changed or 'none'} of {counted(common, 'die')} in both changed the bin"
         )
         for move in moves:
             more = f" and {len(move.dies) - _NAMED} more" if len(move.dies) > _NAMED else ""
@@ -166,6 +165,9 @@ def _changes(wafer: Wafer, figures: Sequence[Figure], colours: Mapping[str, tupl
                     (", ".join(move.dies[:_NAMED]) + more, None, "reason"),
                 ]
             )
+    good, judged = several_changes.final(wafer)
+    if judged:
+        sums.append(f"By the newest run that gave a die its bin, {good} of {counted(judged, 'die')} are good")
     rows = [
         _row(known)
         for figure in figures
@@ -258,7 +260,7 @@ def _dies(wafer: Wafer, figures: Sequence[Figure], colours: Mapping[str, tuple[s
         label = Markup('<span id="die-{0}">{1}</span>').format(anchor(wafer, name), name)
         row: list[Cell] = [(label, order, "left")]
         standings = [run.standing(name) if name in run.dies else "" for run in wafer.runs]
-        changed = len({standing for standing in standings if standing}) > 1
+        changed = len({run.standing(name) for run in wafer.runs if run.tried(name)}) > 1
         row += [
             (_bin(standing, colours) if standing else "not in it", standing, "left changed" if changed else "left")
             for standing in standings

@@ -76,6 +76,10 @@ class OneRun:
         state = self.dies[die].state
         return self.dies[die].bin or (state.value if state not in ACTIVE else "not ended")
 
+    def tried(self, die: str) -> bool:
+        """Return whether a die was begun."""
+        return die in self.dies and bool(self.dies[die].tries)
+
     def value(self, die: str, figure: str) -> float:
         """Return a figure of a die, in SI units, NaN if it has none."""
         known = self.dies.get(die)
@@ -172,6 +176,9 @@ def _run(label: str, folder: Path, state: RunState) -> OneRun:
     on = f"wafer {wafer.wafer}{f' of lot {wafer.lot}' if wafer.lot else ''}" if named else "no wafer"
     dies = {die.name: die for die in state.subjects}
     notes = [text] if (text := rehearsal_text(state)) else []
+    if retest := state.meta.get("retest"):
+        bins = ", ".join(map(str, dict(retest).get("bins", ())))
+        notes.append(f"it measured dies of an earlier run again, of bins {bins}, and its yield is of these alone")
     if state.exit_code is None:
         notes.append("it goes on at this moment" if who(folder, state) else "it was broken off, and can be resumed")
     waiting = sum(die.state in (*ACTIVE, State.PENDING) for die in dies.values())

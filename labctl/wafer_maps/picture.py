@@ -102,7 +102,7 @@ class Layout:
         right, bottom = right + beside * (notch == 270), bottom + beside * (notch == 0)
         self.inner = (x - 2, y - 2, right - x + 4, bottom - y + 4)
         """Box around wafer and dies: left, top, width, height."""
-        self.text_size = min(max(15.0, (right - x) / 36), 0.6 * PITCH * max(1, self._step(self.n_cols)))
+        self.text_size = min(max(12.0, (right - x) / 36), 0.6 * PITCH * max(1, self._step(self.n_cols)))
         room = self.text_size * (0.5 + 0.6 * max(len(str(self.top)), len(str(self.top + self.n_rows - 1))))
         self.box = (x - room - 2, y - 1.4 * self.text_size, right - x + room + 4, bottom - y + 1.4 * self.text_size + 2)
         """Box around numbers too."""
@@ -294,7 +294,7 @@ def _panel(figure: Any, frame: tuple[float, float, float, float], panel: Panel, 
     left, top, width, height = layout.box
     axes.set(xlim=(left, left + width), ylim=(top + height, top), aspect="equal")
     axes.set_axis_off()
-    axes.set_title(_words(panel.title), fontsize=10.5, loc="left", color=_INK, pad=4)
+    axes.set_title(_words(panel.title), fontsize=10.5, loc="left", color=_INK, pad=9)
     if layout.edge:
         axes.add_patch(Polygon(layout.edge, closed=True, facecolor="#fbfaf6", edgecolor=_LINE, linewidth=1.0))
     if layout.arrow:

@@ -53,10 +53,13 @@ def both_of(*runs: OneRun) -> Runs:
 def test_dies_are_counted_by_the_bins_they_leave_and_enter() -> None:
     assert several_changes.moved(A, B) == [Moved("good", "weak", ("D2",)), Moved("weak", "good", ("D3",))]
     assert several_changes.moved(A, A) == []
-    assert several_changes.moved(A, C) == [
-        Moved("good", "pending", ("D2",)), Moved("good", "weak", ("D1",)), Moved("weak", "pending", ("D3",))
-    ]  # fmt: skip
+    assert several_changes.moved(A, C) == [Moved("good", "weak", ("D1",))], "others were not tried again"
     assert (several_changes.both(A, B), several_changes.both(A, C)) == (3, 1)
+
+
+def test_the_final_bin_of_a_die_is_that_of_the_newest_run_that_gave_it_one() -> None:
+    assert several_changes.final(Wafer("W1", "", (A, B))) == (2, 3)
+    assert several_changes.final(Wafer("W1", "", (A, B, C))) == (1, 3), "D2 and D3 were not tried again"
 
 
 def test_a_figure_is_compared_die_by_die() -> None:
