@@ -12,8 +12,8 @@ import numpy as np
 from labctl.core.bias import Geometry
 from sim_backend.emulators.nets import Net, Nets
 
-_KEPT = 64
-"""Routes whose nets are kept."""
+_KEPT = 512
+"""Routes whose nets are kept: those of two arrays of 15 x 15 cells, each visited again and again in the same order."""
 
 
 @dataclass

@@ -4,7 +4,6 @@ The die has one array that is as large as the first layer, 13 x 12 cells, and bo
 """
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -44,7 +43,7 @@ def ideal(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, labctl_process, ideal):
+def runs(tmp_path_factory, labctl, ideal):
     """The ideal die simulated, on the ideal twin in process, over TCP, and on the realistic twin in process."""
     campaign, bench = ideal
     folder = tmp_path_factory.mktemp("runs")
@@ -54,12 +53,7 @@ def runs(tmp_path_factory, labctl_process, ideal):
         "tcp": ("--bench", bench, "--sim", "tcp"),
         "realistic": ("--bench", bench.with_name("bench.yaml"), "--sim", "bytes"),
     }
-    with ThreadPoolExecutor(2) as pool:
-        begun = {
-            name: pool.submit(labctl_process, "run", campaign, "--out", folder / name, *way)
-            for name, way in ways.items()
-        }
-        said = {name: done.result().stderr for name, done in begun.items()}
+    said = {name: labctl("run", campaign, "--out", folder / name, *way).stderr for name, way in ways.items()}
     return {name: open_run(folder / name).die("D80") for name in ways}, said
 
 

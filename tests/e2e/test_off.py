@@ -45,6 +45,7 @@ def stays_off(bench):
     while time.monotonic() < end:
         if bench.on() or bench.closed():
             return False
+        time.sleep(0.02)
     return True
 
 

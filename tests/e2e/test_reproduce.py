@@ -18,10 +18,11 @@ def test_two_chips_from_survey_to_table_and_taken_up_again(tmp_path, labctl):
     out = tmp_path / "chip"
     given = [
         *("reproduce", "mtj-chip", "--data", "digits", "--dies", 2, "--train", "epochs=3", "--train", "candidates=1"),
-        # a small network, and as many kernels as it takes: a fifth of the cells
-        *("--train", "sizes=[64, 20, 10]", "--train", "votes=1", "--set", "wafer.change.geometry.kernels=7"),
+        # a small network, and as many kernels as it takes: an eighth of the cells
+        *("--train", "sizes=[64, 10, 10]", "--train", "votes=1", "--set", "wafer.change.geometry.kernels=4"),
         # fewer images than there are
-        *("--set", "stages.1.chip_inference.readout.test_on=200"),
+        *("--set", "stages.1.chip_inference.readout.test_on=100"),
+        *("--set", "stages.1.chip_inference.readout.tune_on=200"),
         *("--wafers", "own,5", "--workers", 1, "--out", out, "--json"),
     ]
     first = labctl(*given, cwd=tmp_path)

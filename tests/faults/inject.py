@@ -215,7 +215,9 @@ def main():
             number = given.injections if bench == benches[0] else -(-given.injections // OTHERS)
             wanted += mixed(planned(number, len(trail), given.seed, kinds, bench), second)
     random.Random(given.seed).shuffle(wanted)
-    with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
+    # a process that is forked knows the undisturbed courses of all benches, and the modules
+    way = "fork" if sys.platform == "linux" else "spawn"
+    with multiprocessing.get_context(way).Pool(given.processes) as pool:
         do = partial(pool.imap_unordered, _one)
         results = carry_on(
             wanted, given.results, do, most=given.injections if given.everywhere and not given.all else None
