@@ -226,6 +226,33 @@ ERROR_RATES = (
 """Of every stage that writes networks."""
 
 
+def _trial_wer(to_p: bool) -> Formula:
+    """Return the formula of the write error rate of trials at their lowest voltage in one direction."""
+
+    def formula(tables: Tables) -> float | None:
+        attempt = tables["attempt"]
+        rows = (attempt["round"] == TRIAL) & (attempt["target"] == to_p) & attempt["trial"]
+        rows &= (attempt["flag"] == 0) & (attempt["pulse_flag"] == 0)
+        if not rows.any():
+            return None
+        voltage = attempt["voltage"]
+        rows &= voltage <= voltage[rows].min() * (1 + 1e-9)
+        return float(1 - attempt["verified"][rows].mean())
+
+    return formula
+
+
+_TRIALS = "pulses of the lowest voltage of the trials that left their cell wrong / those that could have switched it, "
+_TRIALS += "towards {}"
+TRIALS = (
+    _ratio("trial_wer_p", "write error rate of trials to P", _TRIALS.format("P"), _trial_wer(True), 412, 3,
+           better=Better.LOW, on_map=True, by_size=True),
+    _ratio("trial_wer_ap", "write error rate of trials to AP", _TRIALS.format("AP"), _trial_wer(False), 413, 3,
+           better=Better.LOW, on_map=True, by_size=True),
+)  # fmt: skip
+"""Of trials; of a ladder the lowest voltage, since rates at higher ones are often too small to be counted."""
+
+
 _NUMBERS = {
     Defect.SHORT: 210,
     Defect.OPEN: 211,

@@ -26,6 +26,7 @@ from labctl.core.units import BoolArray, FloatArray, Volt
 from protocols.bias import Scheme
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import Cells
+from protocols.figures import TRIALS
 from protocols.records import TRIAL, Attempt, WriteErrorRate
 from protocols.settings import WriteSettings
 from protocols.write_errors import error_rates
@@ -39,6 +40,7 @@ class WriteTrials(WriteSettings, Procedure):
     """Count how many pulses of each voltage of the ladder leave their cell as it was, in both directions."""
 
     name: ClassVar[str] = "write_trials"
+    figures = TRIALS
 
     cells: Annotated[
         int, Field(ge=1, le=10_000, description="cells of each kernel, evenly spread over those that switch")

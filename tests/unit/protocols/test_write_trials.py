@@ -1,6 +1,6 @@
 """Write error rates by trials: on simulated dies against the law of the junction, and what is judged before."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -47,6 +47,21 @@ def test_on_an_ideal_die_pulses_switch_from_a_voltage_on_and_every_trial_counts(
     assert len(attempts) == 2 * 2 * 2
     trials = [int((a.trial & (a.voltage < 0.35)).sum()) for a in attempts if (a.voltage < 0.35).any()]
     assert trials == [5] * 4, "each had a cell in the other state"
+
+
+def test_on_the_wafer_map_is_the_rate_of_the_lowest_voltage():
+    die = die_of(QUIET)
+    attempts, rates = run(die, cells=3, trials=40, v_start=0.38, v_max=0.44, v_step=0.06)
+    names = [field.name for field in fields(Attempt)]
+    tables = {"attempt": {name: np.concatenate([getattr(a, name) for a in attempts]) for name in names}}
+    shown = {figure.key: figure for figure in WriteTrials.figures if figure.on_map}
+    assert shown.keys() == {"trial_wer_p", "trial_wer_ap"}
+    for key, target in (("trial_wer_p", True), ("trial_wer_ap", False)):
+        (row,) = np.flatnonzero((rates.target == target) & rates.first & (rates.voltage < 0.39))
+        assert rates.pulses[row] == 3 * 40
+        assert 0 < rates.wer[row] < 1
+        assert shown[key].formula(tables) == pytest.approx(rates.wer[row])
+    assert shown["trial_wer_p"].formula({"attempt": {name: tables["attempt"][name][:0] for name in names}}) is None
 
 
 def test_rates_lie_between_those_of_the_voltages_around_them_and_add_up():
