@@ -3,6 +3,7 @@
 A run that was killed, or is under way, therefore opens like any other. Files are open only while being read.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -204,10 +205,15 @@ def open_run(path: str | Path) -> Run:
     >>> open_run("no such run")
     Traceback (most recent call last):
     labctl.core.errors.NotThereError: no such run: there is no run here; expected ...
+    >>> open_run(None)
+    Traceback (most recent call last):
+    labctl.core.errors.StorageError: open_run(None): this is no path; expected that of a run folder, or ...
 
     Raises:
-        StorageError: there is no run (`NotThereError`), or it is damaged.
+        StorageError: there is no run (`NotThereError`), it is damaged, or `path` is no path.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise StorageError(f"open_run({path!r:.80}): this is no path; expected that of {_EXPECTED}")
     path = Path(path)
     require_open(path)
     if path.is_file() and path.name == "run.h5" and (path.parent / "dies").is_dir():
