@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import overload
 
 import numpy as np
@@ -163,15 +164,19 @@ class CountedDie(DieWrapper[Limited]):
             self._plan.v_highest = max(self._plan.v_highest, float(extremes(bias).highest.max()))
 
 
+Place = Callable[[float | None], str]
+"""Where in which file a stage stands, for messages; asked with the value beyond a limit, None for other errors."""
+
+
 @contextmanager
-def _naming(place: str) -> Iterator[None]:
+def _naming(place: Place) -> Iterator[None]:
     """Prefix a refusal with its place; type and values stay."""
     try:
         yield
     except LimitError as error:
-        raise LimitError(f"{place}: {error.quantity}", error.value, error.limit, error.unit) from error
+        raise LimitError(f"{place(error.value)}: {error.quantity}", error.value, error.limit, error.unit) from error
     except BenchError as error:
-        raise type(error)(f"{place}: {error}") from error
+        raise type(error)(f"{place(None)}: {error}") from error
 
 
 def rehearse(
@@ -180,13 +185,13 @@ def rehearse(
     limits: Limits,
     procedures: Sequence[Procedure],
     proof: Second = 0.0,
-    places: Sequence[str] = (),
+    places: Sequence[Place] = (),
 ) -> DiePlan:
     """Return the plan of `procedures` on `die`, whose `check` alone is used: it is not touched.
 
     Args:
         proof: predicted time in which contact is proved at the end of a stage, s.
-        places: of the procedures, for messages: where in which file each stands; stage and die if left out.
+        places: of the procedures; stage and die if left out.
 
     Raises:
         BenchError: an operation cannot be realised on this die, or a procedure of another distribution failed.
@@ -197,7 +202,7 @@ def rehearse(
     nominal = Limited(NominalDie(die.geometry, die.nominal, timing=timing, scripts=scripts), limits)
     traffic: Traffic = getattr(die, "traffic", None) or (lambda operation: (0, 0))
     history, plan = History(), DiePlan(name)
-    places = places or [f"stage {procedure.name} of die {name}" for procedure in procedures]
+    places = places or [partial(_stage, f"stage {procedure.name} of die {name}") for procedure in procedures]
     for procedure, place in zip(procedures, places, strict=True):
         with _naming(place), strangers_errors(PROTOCOLS, procedure.name):
             stage = _rehearse_stage(procedure, nominal, limits, history, traffic)
@@ -206,6 +211,11 @@ def rehearse(
     if plan.stages:
         plan.stages[0].bytes += BYTES_PER_DIE + BYTES_PER_CELL * math.prod(die.geometry.shape)
     return plan
+
+
+def _stage(words: str, value: float | None) -> str:
+    """Return the place of a stage that stands in no file, whatever is wrong with it."""
+    return words
 
 
 def _rehearse_stage(

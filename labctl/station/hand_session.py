@@ -95,7 +95,7 @@ def prepare(bench: Path, die: Path, action: Procedure, sim: str | None, seed: in
     )
     # there is no stage and no name of a die that anybody has given
     within = f"{asked}, within the limits of {bench}".removeprefix(", ")
-    plan.rehearse(DIE, predictor(spec, spec.subjects[0]), spec.limits, [action], places=[within])
+    plan.rehearse(DIE, predictor(spec, spec.subjects[0]), spec.limits, [action], places=[lambda _: within])
     return replace(spec, title=f"by hand on {spec.body}")
 
 

@@ -1,11 +1,17 @@
 """Rehearse a run, die by die, before it does anything."""
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic import BaseModel
+
     from labctl.core.die import Die
     from labctl.core.errors import BenchError
+    from labctl.core.procedure import Procedure
     from labctl.core.site import Site
     from labctl.core.units import Second
     from labctl.execution.plan import DiePlan
@@ -23,7 +29,8 @@ def rehearsed(spec: "RunSpec") -> "tuple[RunSpec, list[DiePlan]]":
         if s.alike not in alike:
             stages = [stage.for_die(s.name) for stage in spec.stages]
             die = predictor(spec, s)
-            alike[s.alike] = plan.rehearse(s.name, die, spec.limits, stages, _proof(spec, die), _places(spec, s.name))
+            places = [partial(_place, spec, number, stage, s.name) for number, stage in enumerate(stages)]
+            alike[s.alike] = plan.rehearse(s.name, die, spec.limits, stages, _proof(spec, die), places)
         plans.append(plan.DiePlan(s.name, alike[s.alike].stages))
     _refuse_what_is_never_begun(spec, plans)
     return spec, [*plans, *visits(spec)]
@@ -58,11 +65,32 @@ def _refuse_what_is_never_begun(spec: "RunSpec", plans: "list[DiePlan]") -> None
     )
 
 
-def _places(spec: "RunSpec", die: str) -> list[str]:
-    """Return the place of every stage, for messages: `file:line`, and the die on which it is rehearsed."""
-    names = [(number, stage.name) for number, stage in enumerate(spec.stages)]
-    where = [f"{spec.loaded[0].where('stages', *at)}: " if spec.loaded else "" for at in names]
-    return [f"{place}stage {name} of die {die}" for place, (_, name) in zip(where, names, strict=True)]
+def _place(spec: "RunSpec", number: int, stage: "Procedure", die: str, value: float | None) -> str:
+    """Return the place of a stage, for messages: `file:line`, and the die on which it is rehearsed.
+
+    Args:
+        value: what is beyond a limit, in SI units: the place is that of the key with this value, if there is one.
+    """
+    path = () if value is None else _key_of(stage, value)
+    where = f"{spec.loaded[0].where('stages', number, stage.name, *path)}: " if spec.loaded else ""
+    return f"{where}stage {stage.name} of die {die}" + (f", {'.'.join(path)}" if path else "")
+
+
+def _key_of(settings: "BaseModel", value: float) -> tuple[str, ...]:
+    """Return the path of the one number in `settings` that is `value`, () if none or several are."""
+    paths = list(_keys_of(settings, value))
+    return paths[0] if len(paths) == 1 else ()
+
+
+def _keys_of(settings: "BaseModel", value: float) -> "Iterator[tuple[str, ...]]":
+    from pydantic import BaseModel
+
+    for name in type(settings).model_fields:
+        setting = getattr(settings, name)
+        if isinstance(setting, BaseModel):
+            yield from ((name, *below) for below in _keys_of(setting, value))
+        elif isinstance(setting, float) and math.isclose(setting, value, rel_tol=1e-9):
+            yield (name,)
 
 
 def visits(spec: "RunSpec") -> "list[DiePlan]":

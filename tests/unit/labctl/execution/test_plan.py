@@ -76,8 +76,11 @@ def test_what_the_die_cannot_do_says_so_too() -> None:
 
 def test_a_refusal_begins_with_the_place_of_the_stage_where_it_is_known() -> None:
     die = NominalDie(Geometry(2, 2, 3), Nominal.alike(4e-4, 2e-4, 2), timing=lambda operation: 0.25)
-    with pytest.raises(LimitError, match=r"^c\.yaml:9: cell voltage towards P: 0\.8 V"):
-        rehearse("D80", die, LIMITS, [Touch(), Touch(volts=0.8)], places=["c.yaml:7", "c.yaml:9"])
+    places = [lambda value: f"c.yaml:7 {value}", lambda value: f"c.yaml:9 {value}"]
+    with pytest.raises(LimitError, match=r"^c\.yaml:9 0\.8: cell voltage towards P: 0\.8 V"):
+        rehearse("D80", die, LIMITS, [Touch(), Touch(volts=0.8)], places=places)
+    with pytest.raises(BenchError, match=r"^c\.yaml:9 None: kernel 5 is not on this die"):
+        rehearse("D80", die, LIMITS, [Touch(), Touch(kernel=5)], places=places)
 
 
 def test_what_yields_no_records_is_told_so() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from labctl.core.errors import BenchError
+from labctl.core.errors import BenchError, LimitError
 from labctl.station import composition
 from labctl.station.rehearse import rehearsed
 
@@ -23,3 +23,16 @@ def test_readings_of_a_bench_are_always_written_down():
     )
     assert plan.stages[1].reads == whole.stages[1].reads
     assert plan.stages[1].bytes < whole.stages[1].bytes - 1_000_000
+
+
+def test_a_broken_limit_names_the_line_of_the_key_that_asks_for_it(tmp_path):
+    campaign = tmp_path / "c.yaml"
+    keys = "v_towards_p: 700 mV, v_towards_ap: 700 mV, width: 10 ms, compliance: 10 mA, v_count: 350 mV"
+    campaign.write_text(
+        f"name: c\ndies: [{{name: D, file: {EXAMPLES / 'dies' / 'ideal-1x1.yaml'}}}]\n"
+        f"limits: {{{keys}, pulses_per_cell: 1000}}\nstages:\n  - survey:\n      v_start: 420 mV\n      v_max: 800 mV\n"
+    )
+    with pytest.raises(LimitError, match=r"c\.yaml:7: stage survey of die D, v_max: cell voltage towards P: 0\.8 V"):
+        rehearsed(composition.read(campaign))
+    with pytest.raises(LimitError, match=r"c\.yaml:5: stage survey of die D: .* 0\.02 s asked for"):  # of two keys
+        rehearsed(composition.read(campaign, {"stages.0.survey.v_max": "500 mV", "stages.0.survey.width": "20 ms"}))
