@@ -97,7 +97,7 @@ def test_the_whole_check_runs_the_command_of_the_readme_and_leaves_the_environme
     )
     assert done.returncode == bool(code), done.stdout + done.stderr
     assert "mypy says" in done.stdout
-    assert ("the end of what was beside the slow tests" in done.stdout) == ("== the end (" in done.stdout) == (not code)
+    assert ("the end of what was beside the tests" in done.stdout) == ("== the end (" in done.stdout) == (not code)
     assert [p.name for p in (tree / ".venv").iterdir()] == ["mine"]
     copy = tree / "build" / "ci"
     assert (copy / "new.py").is_file()
