@@ -79,6 +79,7 @@ def _by_zone(rows: Sequence[Mapping[str, Any]]) -> str:
     zones = [
         f"{zone} {sum(is_good(h) for h, z in judged if z == zone)} of {sum(z == zone for _, z in judged)}"
         for zone in Zone
+        if any(z == zone for _, z in judged)
     ]
     return f"; good in {', '.join(zones)}" if judged else ""
 

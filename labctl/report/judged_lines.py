@@ -59,7 +59,7 @@ def _yield(dies: list[Judged]) -> str:
     low, high = next((one.interval for one in yields(dies) if is_good(one.hard)), (0.0, 0.0))
     interval = f", 95 %: {100 * low:.0f} to {100 * high:.0f} %" if good else ""
     of = zone_sizes(dies)
-    zones = [f"{zone} {sum(die.zone is zone for die in good)} of {number}" for zone, number in of.items()]
+    zones = [f"{zone} {sum(die.zone is zone for die in good)} of {number}" for zone, number in of.items() if number]
     share = f"{100 * len(good) / len(dies):.1f} %{interval}"
     text = f"Yield: {len(good)} of {len(dies)} dies that have a bin are good ({share})"
     return f"{text}; {', '.join(zones)}" if zones else text

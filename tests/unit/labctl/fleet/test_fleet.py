@@ -196,6 +196,18 @@ def test_duckdb_reads_the_fleet(tmp_path, two):
     assert rows_where(two, "tmr < 100 % and golden = no").sum() == 2
 
 
+def test_a_die_has_the_zone_of_its_place_and_a_run_the_one_that_it_retests(tmp_path):
+    places = [[x, y] for x in range(4) for y in range(-1, 3)]
+    retest = {"run_id": "4f"}
+    folder = run(
+        tmp_path / "zones", {"A": {"tmr": 0.9}, "B": {"tmr": 1.0}}, wafer_map={"places": places}, retest=retest
+    )
+    fleet = store.fleet_of([rows_of(folder)])
+    assert dies(fleet, "zone = middle") == ["A"]
+    assert dies(fleet, "zone = centre and retest = 4f") == ["B"]
+    assert shown.tally(fleet).endswith("(2 good); good in centre 1 of 1, middle 1 of 1, 1 visit of golden dies")
+
+
 def test_a_tally_counts_dies_once_and_golden_visits_apart(two):
     assert shown.tally(two) == "7 rows: 4 dies of 2 runs (3 good, 1 pending), 2 visits of golden dies"
 
