@@ -21,7 +21,7 @@ from labctl.core.bias import Geometry, Kind
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.names import new_folder_of
 from labctl.core.outcome import Stopped
-from labctl.core.units import FloatArray, IntArray
+from labctl.core.units import FloatArray, IntArray, Ratio
 from labctl.files import FilePath, PathAsWritten
 from labctl.files.arrays import read_npz
 from labctl.networks import datasets, solutions
@@ -56,6 +56,15 @@ class Training(Recipe):
         Field(description="data set: wine, digits, mnist, or a path"),
     ]
     preprocess: Annotated[Preprocess, Field(description="what is done to the samples first")] = Preprocess()
+    bad_cells: Annotated[
+        Ratio,
+        Field(
+            ge=0,
+            le=1,
+            description="statistics-aware: share of the surveyed bad cells among those that are drawn; less for "
+            "networks that 'remap: survey' will place, which leaves most of them without effect",
+        ),
+    ] = 1.0
     networks: Annotated[int, Field(ge=1, description="networks to keep; hardware-aware keeps one per die")] = 1
     candidates: Annotated[
         int, Field(ge=1, description="networks to train for each that is kept: the best on the training samples are")
@@ -153,7 +162,7 @@ def train(
         layers = zip(*maps, strict=True)
         given["cells"] = [np.repeat(np.stack(layer), training.candidates, axis=0) for layer in layers]
     elif training.method is Method.STATISTICS_AWARE:
-        given["population"] = population(surveyed)
+        given["population"] = population(surveyed, bad_cells=training.bad_cells)
     trainer = Trainer(recipe, data.x_train, data.y_train, seeds, **given)
     checkpoint = _Checkpoint(out.with_name(out.name + ".checkpoint.npz"), _fingerprint(training, data, given))
     checkpoint.restore(trainer)

@@ -18,7 +18,7 @@ import numpy as np
 
 from labctl.core.defects import Defect
 from labctl.core.errors import BenchError
-from labctl.core.units import BoolArray, FloatArray
+from labctl.core.units import BoolArray, FloatArray, Ratio
 from protocols.tiling import Tiling
 
 CellArray = FloatArray
@@ -85,7 +85,7 @@ def layer_cells(cells: CellArray, tiling: Tiling) -> list[CellArray]:
     return [cells[tiling.cells(k).at].reshape(*shape, 2) for k, shape in enumerate(tiling.shapes)]
 
 
-def population(surveys: Sequence[DieSurvey], at_most: int = 1 << 20) -> CellArray:
+def population(surveys: Sequence[DieSurvey], at_most: int = 1 << 20, bad_cells: Ratio = 1.0) -> CellArray:
     """Return the (n, 2) cells of all surveys: the statistics that fresh maps are drawn from.
 
     Drawing from measured cells draws every defect at its measured rate and every conductance from its measured
@@ -94,10 +94,14 @@ def population(surveys: Sequence[DieSurvey], at_most: int = 1 << 20) -> CellArra
 
     Args:
         at_most: cells kept; of more, every k-th, so that each die has its share.
+        bad_cells: share of the cells that are not good which is kept, drawn the same way each time.
     """
     if not surveys:
         raise BenchError("no survey was given; statistics are estimated from surveyed dies")
     cells = np.concatenate([s.cells.reshape(-1, 2) for s in surveys])
+    if bad_cells < 1:
+        good = np.concatenate([s.good.ravel() for s in surveys])
+        cells = cells[good | (np.random.default_rng(0).random(len(good)) < bad_cells)]
     return cells[:: -(-len(cells) // at_most)]
 
 

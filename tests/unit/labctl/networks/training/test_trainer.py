@@ -74,6 +74,11 @@ def test_population_keeps_rates_and_takes_of_every_die() -> None:
     assert (outcome[:, 0] > 5).mean() == pytest.approx(defect_rates(dies)["short"])
     assert sum(defect_rates(dies).values()) == pytest.approx(1.0)
     np.testing.assert_array_equal(population(dies, at_most=1300), outcome[::3])
+    few = population(dies, bad_cells=0.25)
+    bad, kept = outcome[:, 0] > 5, few[:, 0] > 5
+    assert kept.sum() == pytest.approx(0.25 * bad.sum(), rel=0.15)
+    np.testing.assert_array_equal(few[~kept], outcome[~bad])
+    np.testing.assert_array_equal(population(dies, bad_cells=0.25), few)
 
 
 def test_recipe_says_shapes_and_scales() -> None:
