@@ -6,8 +6,8 @@ switches off in the order 0 V, relays open, outputs off, each read back, and if 
 fault and refuses everything but `idle`.
 
 Sources whose levels do not stand between two calls drive, sense and ramp down within one script, so a visit has the
-channels of one instrument; the others stay off. One module: `check` must predict what `_do` carries out,
-from the same visits and steps.
+channels of one instrument; the others stay off. `check` predicts (`visit_time`) what `_do` carries out, from the same
+visits and steps.
 """
 
 import time
@@ -24,35 +24,26 @@ from instruments.bench import Bench
 from instruments.bench_io import BenchIO
 from instruments.bench_state import BenchState, Contact
 from instruments.connections import Relay
-from instruments.inside_scripts import MOVES, ROUTES, InsideScripts, Visits
+from instruments.inside_scripts import InsideScripts, Visits
 from instruments.reading_math import driven_voltage, expected_current, judge, share_columns, subtract_leads
 from instruments.step_sequence import (
-    FORCE,
-    MESSAGES,
     PULSE,
     READ,
-    ZERO,
     Act,
-    ChannelStep,
     RouteVisit,
-    Tag,
     duration,
 )
+from instruments.visit_scripts import contact_visit, flagged, put, route_visit, scripts
+from instruments.visit_time import VisitTime
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import DieBody, unknown_operation
 from labctl.core.errors import BenchError, refuse_beyond
 from labctl.core.operations import Attempts, Flag, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.prober import Prober
 from labctl.core.pulse_source import PulseSource
-from labctl.core.source import Sample, SourceMeasure
+from labctl.core.source import SourceMeasure
 from labctl.core.switch_matrix import Matrix
-from labctl.core.units import Ampere, BoolArray, FloatArray, Second
-
-MOST_VISITS = 32
-"""Reads on one route that go into one script."""
-
-MATRIX_MESSAGES = 2
-"""Open and close, and the query of errors and the closed set."""
+from labctl.core.units import FloatArray, Second
 
 
 class ProbedDie(DieBody):
@@ -89,6 +80,7 @@ class ProbedDie(DieBody):
         self._geometry, self._nominal = bench.geometry(polarity), nominal
         nominal.fits(self._geometry)
         self._io = BenchIO(bench, sources, matrices, prober, wait, permit, state, pulse_sources)
+        self._time = VisitTime(bench, self._io)
         self._routed: tuple[Sense | Pulse, routing.RouteVisits] | None = None
         self._scripts = self._inside() if bench.programming == "instrument" else None
         for structure in bench.contact.structures:
@@ -124,7 +116,10 @@ class ProbedDie(DieBody):
             if self.state.contact is not Contact.BIASED:
                 self._first_voltage()
 
-        visits = Visits(self._plan, self._sense_ranges, self._visit, relays, self._route_time, first_voltage)
+        def visit(visits: routing.RouteVisits, k: int, ranges: FloatArray) -> RouteVisit:
+            return route_visit(visits, k, ranges, len(self._io.channels))
+
+        visits = Visits(self._plan, self._sense_ranges, visit, relays, self._time.route, first_voltage)
         return InsideScripts(self.bench, self._io, visits)
 
     def _program(self, plan: WritePlan) -> Attempts:
@@ -154,7 +149,7 @@ class ProbedDie(DieBody):
         if not len(operation):
             return 0.0
         visits, act = self._plan(operation)
-        return self._predict(visits, act, self._sense_ranges(operation, visits), self._inside_reads(operation))
+        return self._time.operation(visits, act, self._sense_ranges(operation, visits), self._inside_reads(operation))
 
     def _sense(self, sense: Sense) -> Reading:
         """Read the column currents of n patterns."""
@@ -198,7 +193,7 @@ class ProbedDie(DieBody):
         route = [reach.source(source, len(io.channels)) for source in place.route]
         io.route(self._relays(reach.pads, [over.get(source, source) for source in route]))
         limit = min(contact.limit, self.bench.limits.compliance)
-        visit = _visit_of(place, reach, len(io.channels), io.range_for(limit))
+        visit = contact_visit(place, reach, len(io.channels), io.range_for(limit))
         samples = io.carry_out(io.composer.read(visit, Act(read_compliance=limit), visit.sense_range))
         io.go_cold(visit.used)
         io.state.biased()
@@ -253,12 +248,12 @@ class ProbedDie(DieBody):
         contact, io = self.bench.contact, self._io
         reach, place = self._structure(first, second)
         limit = min(contact.limit, self.bench.limits.compliance)
-        visit = _visit_of(place, reach, len(io.channels), io.range_for(limit))
-        seconds = self._script_time([visit], Act(read_compliance=limit), ends=True)
+        visit = contact_visit(place, reach, len(io.channels), io.range_for(limit))
+        seconds = self._time.script([visit], Act(read_compliance=limit), ends=True)
         composer = io.new_composer()
         cold = composer.script(composer.cold(visit.used))
         seconds += duration(cold, io.channels, self.bench.timing, self.bench.outputs.cold_aperture)
-        return seconds + self._route_time()
+        return seconds + self._time.route()
 
     def _structure(self, first: str, second: str) -> tuple[Reach, Assignment]:
         """Return the sources of the contact check between two pads; lines wired to their kernels are held at 0 V.
@@ -382,98 +377,6 @@ class ProbedDie(DieBody):
             np.minimum(np.searchsorted(self._io.ranges, wanted * (1 - 1e-9)), len(self._io.ranges) - 1)
         ]
 
-    def _visit(self, visits: routing.RouteVisits, k: int, ranges: FloatArray) -> RouteVisit:
-        count = len(self._io.channels)
-        route = visits.route[k]
-        return RouteVisit(
-            k,
-            tuple(c for c in range(count) if (route == c).any()),
-            bool(visits.pulses[k]),
-            tuple(visits.pulse[k].tolist()),
-            int(visits.maker[k]),
-            bool(visits.reads[k]),
-            tuple(visits.read[k].tolist()),
-            {c: int(slot) for c, slot in enumerate(visits.sense[k].tolist()) if slot >= 0},
-            float(ranges[k]),
-            int(visits.rest[k]),
-        )
-
-    def _predict(
-        self, visits: routing.RouteVisits, act: Act, ranges: FloatArray, inside: InsideScripts | None
-    ) -> Second:
-        """Return the time of all visits, s; equal visits after equal predecessors are composed once and counted.
-
-        The time of a visit depends on the levels that its predecessor left within the same script.
-
-        Args:
-            inside: what carries them out inside the sources; None: the host.
-        """
-        moves = visits.moves
-        route = self._route_time() if inside is None else inside.route_time
-        kinds = np.column_stack(
-            [
-                visits.pulses,
-                visits.reads,
-                visits.maker,
-                visits.pulse,
-                visits.read,
-                visits.sense >= 0,
-                visits.rest >= 0,
-                visits.used(len(self._io.channels)),
-                ranges,
-            ]
-        )
-        kind = np.unique(kinds, axis=0, return_inverse=True)[1].reshape(-1)
-        begins, ends = np.zeros(len(visits), np.bool_), np.zeros(len(visits), np.bool_)
-        for piece in _scripts(visits):
-            begins[piece.start] = ends[piece.stop - 1] = True
-        last = np.append(moves[1:], True)
-        before = np.where(begins, -1, np.roll(kind, 1))
-        cases = np.column_stack([before, kind, moves, ends, last])
-        _, first, count = np.unique(cases, axis=0, return_index=True, return_counts=True)
-        total = 0.0
-        for k, times in zip(first.tolist(), count.tolist(), strict=True):
-            head = [] if begins[k] else [self._visit(visits, k - 1, ranges)]
-            calls = inside is None
-            whole = [*head, self._visit(visits, k, ranges)]
-            seconds = self._script_time(whole, act, ends=ends[k], last=last[k], calling=calls)
-            seconds -= self._script_time(head, act, calling=calls) if head else 0.0
-            total += times * (seconds + (route if moves[k] else 0.0))
-        return total if inside is None else total + MESSAGES * self.bench.timing.message
-
-    def _route_time(self) -> Second:
-        """Return the time of a change of route, s; none without a matrix."""
-        timing, matrices = self.bench.timing, len(self._io.relays.matrices)
-        if not matrices:
-            return 0.0
-        between = self.bench.outputs.between_routes
-        messages = MATRIX_MESSAGES * (matrices if matrices == 1 else 2 * matrices)
-        seconds = ROUTES[between] * (messages * timing.message + self.bench.settling.relays)
-        return seconds + MOVES[between] * timing.relay * matrices
-
-    def _script_time(
-        self,
-        visits: Sequence[RouteVisit],
-        act: Act,
-        *,
-        ends: bool = False,
-        last: bool = False,
-        calling: bool = True,
-    ) -> Second:
-        """Return the time of visits in one script, s; with its end if `ends`, with the cold check if `last`.
-
-        Args:
-            calling: with what a call costs beside its steps.
-        """
-        composer = self._io.new_composer()
-        events: Iterator[ChannelStep] = (event for visit in visits for event in composer.visit(visit, act))
-        if last:
-            events = chain(events, composer.cold(visits[-1].used))
-        if ends:
-            events = composer.script(events)
-        aperture = self.bench.outputs.cold_aperture
-        return duration(events, self._io.channels, self.bench.timing, aperture, calling=calling)
-
     # -- running visits ----------------------------------------------------------------------------------------
 
     def _do(self, operation: Sense | Pulse, m: int) -> Reading:
@@ -490,12 +393,12 @@ class ProbedDie(DieBody):
         inside = self._inside_reads(operation) is not None
         if inside:
             self._read_inside(visits, act, ranges, reading)
-        for piece in () if inside else _scripts(visits):
+        for piece in () if inside else scripts(visits):
             begin, end = piece.start, piece.stop
             if moves[begin]:
                 kernel = self.bench.wiring.kernels[int(visits.kernel[begin])]
                 self._io.route(self._relays(kernel.lines, visits.route[begin].tolist()))
-            script = [self._visit(visits, k, ranges) for k in piece]
+            script = [route_visit(visits, k, ranges, len(self._io.channels)) for k in piece]
             self._run_script(visits, script, act, reading, last=end == len(visits) or bool(moves[end]))
         read = operation if isinstance(operation, Sense) else operation.verify
         if read is not None:
@@ -515,7 +418,7 @@ class ProbedDie(DieBody):
         used = piece[0].used
         events = (event for visit in piece for event in io.composer.visit(visit, act))
         samples = io.carry_out(chain(events, io.composer.cold(used)) if last else events)
-        again = _flagged(piece, samples, act)
+        again = flagged(piece, samples, act)
         for visit in again:  # more current than the nominal cell carries: read once more on the largest range
             samples = [pair for pair in samples if pair[0].visit != visit.number or pair[0].kind == PULSE]
             samples += io.carry_out(io.composer.read(visit, act, io.range_for(act.read_compliance)))
@@ -523,7 +426,7 @@ class ProbedDie(DieBody):
             io.go_cold(used)
         elif last:
             io.end_cold(samples, used)
-        _put(visits, piece, samples, reading)
+        put(visits, piece, samples, reading)
 
     def _inside_reads(self, operation: Sense | Pulse) -> InsideScripts | None:
         """Return what carries out an operation inside the sources, which move the relays then; None: the host does."""
@@ -539,65 +442,14 @@ class ProbedDie(DieBody):
         io = self._io
         ends = [*np.flatnonzero(visits.moves).tolist(), len(visits)]
         samples = self._scripts.sense(visits, [range(*pair) for pair in pairwise(ends)], act, ranges)
-        every = [self._visit(visits, k, ranges) for k in range(len(visits))]
-        for visit in _flagged(every, samples, act):
+        every = [route_visit(visits, k, ranges, len(self._io.channels)) for k in range(len(visits))]
+        for visit in flagged(every, samples, act):
             kernel = self.bench.wiring.kernels[int(visits.kernel[visit.number])]
             io.route(self._relays(kernel.lines, visits.route[visit.number].tolist()))
             samples = [pair for pair in samples if pair[0].visit != visit.number]
             samples += io.carry_out(io.composer.read(visit, act, io.range_for(act.read_compliance)))
             io.go_cold(visit.used)
-        _put(visits, every, samples, reading)
-
-
-def _flagged(piece: Iterable[RouteVisit], samples: Iterable[tuple[Tag, Sample]], act: Act) -> list[RouteVisit]:
-    """Return the visits with a flagged reading that a larger range may take."""
-    flagged = {tag.visit for tag, sample in samples if tag.kind == READ and sample.flag}
-    return [v for v in piece if v.number in flagged and v.sense_range < act.read_compliance * (1 - 1e-9)]
-
-
-def _put(
-    visits: routing.RouteVisits,
-    piece: Sequence[RouteVisit],
-    samples: Sequence[tuple[Tag, Sample]],
-    reading: Reading,
-) -> None:
-    """Put the samples of visits into `reading`."""
-    by_number = {visit.number: visit for visit in piece}
-    zero = {(tag.visit, tag.channel): sample.current for tag, sample in samples if tag.kind == ZERO}
-    force = {tag.visit: Flag(0) for tag, _ in samples}
-    for tag, sample in samples:
-        if tag.kind == FORCE:
-            force[tag.visit] |= sample.flag
-        if tag.kind == PULSE:
-            reading.pulse_flag[visits.pattern[tag.visit]] |= sample.flag
-    for visit in piece:
-        if visit.rest >= 0:  # all channels together feed the column that is on ground
-            slot = int(visits.pattern[visit.number]), visit.rest
-            reading.current[slot], reading.flag[slot] = 0.0, force[visit.number]
-    for tag, sample in samples:
-        if tag.kind == READ:
-            pattern, current = (
-                int(visits.pattern[tag.visit]),
-                sample.current - zero.get((tag.visit, tag.channel), 0.0),
-            )
-            if tag.slot >= 0:
-                reading.current[pattern, tag.slot] = -current
-                reading.flag[pattern, tag.slot] = sample.flag | force[tag.visit]
-            if (rest := by_number[tag.visit].rest) >= 0:
-                reading.current[pattern, rest] += current
-                reading.flag[pattern, rest] |= sample.flag
-
-
-def _visit_of(place: Assignment, reach: Reach, count: int, sense_range: Ampere) -> RouteVisit:
-    """Return the visit of one read on a bench with `count` channels; levels in V, the range in A."""
-    levels, sense = np.zeros(count), {}
-    levels[list(reach.channels)] = place.b
-    for channel, slot in zip(reach.channels, place.sense.tolist(), strict=True):
-        if slot >= 0:
-            sense[channel] = slot
-    used = sorted({reach.source(s, count) for s in place.route.tolist() if 0 <= s < len(reach.channels)})
-    volts = tuple(levels.tolist())
-    return RouteVisit(0, tuple(used), False, volts, -1, True, volts, sense, sense_range, place.rest)
+        put(visits, every, samples, reading)
 
 
 def _hint(operation: Sense | Pulse, error: routing.TooFewChannels) -> str:
@@ -605,24 +457,3 @@ def _hint(operation: Sense | Pulse, error: routing.TooFewChannels) -> str:
     if isinstance(operation, Pulse):
         return "; a write scheme of fewer levels would do: 'half' takes two channels and a ground, 'third' three"
     return f"; fewer levels at once would do, or a source of {error.needed} channels"
-
-
-def _scripts(visits: routing.RouteVisits) -> Iterator[range]:
-    """Yield the ranges of visits that make one script each, route by route."""
-    for begin, end in pairwise([*np.flatnonzero(visits.moves).tolist(), len(visits)]):
-        yield from _pieces(visits.pulses[begin:end], begin)
-
-
-def _pieces(pulses: BoolArray, begin: int) -> Iterator[range]:
-    """Yield ranges of the visits on one route, counted from `begin`: a pulse alone, reads together in one script.
-
-    >>> list(_pieces(np.array([False, False, True, False]), 5))
-    [range(5, 7), range(7, 8), range(8, 9)]
-    """
-    k, n = 0, len(pulses)
-    while k < n:
-        end = k + 1
-        while not pulses[k] and end < n and not pulses[end] and end - k < MOST_VISITS:
-            end += 1
-        yield range(begin + k, begin + end)
-        k = end
