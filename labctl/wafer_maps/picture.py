@@ -85,13 +85,12 @@ class Layout:
             at.setdefault(place, []).append(k)
         squares = {k: square for place, dies in at.items() for k, square in self._share(place, dies)}
         self.squares = [squares[k] for k in range(len(places))]
-        empty = sorted({*others} - {*places})
-        self.others = [next(self._share(place, [0]))[1] for place in empty] if len(empty) <= _OTHERS else []
+        empty = {*others} - {*places}
+        outlined = sorted(empty) if len(empty) <= _OTHERS else []
+        self.others = [next(self._share(place, [0]))[1] for place in outlined]
         width, height = self.n_cols * self._pitch[0] - GAP, self.n_rows * self._pitch[1] - GAP
         self.centre = width / 2, height / 2
-        corners = [
-            (s.x + a * s.wide, s.y + b * s.high) for s in (*self.squares, *self.others) for a in (0, 1) for b in (0, 1)
-        ]
+        corners = list(self._corners(every))
         margin = _MARGIN if notch is None else _DENT + 4
         self.radius = max((math.dist(c, self.centre) for c in corners), default=0.0) + margin
         self.notch = notch
@@ -114,6 +113,17 @@ class Layout:
             Number(str(row), x - 0.4 * self.text_size, (row - self.top + 0.5) * self._pitch[1] - GAP / 2)
             for row in self._numbered(self.top, self.n_rows)
         ]
+
+    def _corners(self, places: Collection[tuple[int, int]]) -> Iterator[tuple[float, float]]:
+        """Yield the corners of the outermost dies of each row."""
+        ends: dict[int, tuple[int, int]] = {}
+        for col, row in places:
+            first, last = ends.get(row, (col, col))
+            ends[row] = min(first, col), max(last, col)
+        for row, cols in ends.items():
+            for col in cols:
+                _, square = next(self._share((col, row), [0]))
+                yield from ((square.x + a * square.wide, square.y + b * square.high) for a in (0, 1) for b in (0, 1))
 
     def _share(self, place: tuple[int, int], dies: Sequence[int]) -> Iterator[tuple[int, Square]]:
         side = math.ceil(math.sqrt(len(dies)))

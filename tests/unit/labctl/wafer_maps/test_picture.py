@@ -69,6 +69,13 @@ def test_a_large_map_has_some_of_its_numbers() -> None:
     assert [n.text for n in layout.rows] == [str(n) for n in range(0, 25, 2)]
 
 
+def test_the_edge_is_that_of_a_wafer_with_too_many_dies_to_outline_each() -> None:
+    wafer = [(x, y) for x in range(100) for y in range(80)]
+    one = Layout([(50, 40)], wafer)
+    assert one.others == []
+    assert one.radius == Layout(wafer).radius
+
+
 def test_maps_are_drawn_side_by_side() -> None:
     layout = Layout(ROUND, notch=0)
     values = Panel("R_P", layout, ["#20457c"] * len(ROUND), ["2.1"] * len(ROUND), ("#fff", "#000"), ("1", "2"), "kΩ")
