@@ -236,7 +236,7 @@ class Sentio(Instrument):
             raise ProberError(NO_CONTACT_HEIGHT, "Contact height is not set")
         self._go("separation")
         self.world.advance(self.world.timing.step)
-        self.world.clean_needles(number)
+        self.world.clean_needles()
         self.world.advance(2 * number * self.world.timing.contact + self.world.timing.step)
         self.state.cleaned += number
         if self.state.ends_cleaning_in_contact:

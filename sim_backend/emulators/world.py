@@ -277,15 +277,14 @@ class World:
 
     # -- needles
 
-    def clean_needles(self, touches: int) -> None:
-        """Let the needles, which are off the die, touch a metal so often; recorded as unsafe if they are live."""
+    def clean_needles(self) -> None:
+        """Let the needles, which are off the die, touch a metal; recorded as unsafe if they are live."""
         if self.in_contact:
             self._ledger.note(self.now, "move in contact", f"from {self.place} to be cleaned")
         self.settle()
         live = [net for net in self._nets_at(*self.wiring.lines.values()) if self._is_hot(net)]
         if live or (self.boards is not None and self.boards.hot()):
             self._ledger.note(self.now, "hot touch", f"needles cleaned under {live[0].volts if live else 0:.6g} V")
-        self._ledger.note(self.now, "cleaned", f"{touches} touches")
 
     def touch(self, down: bool) -> None:
         """Put the needles on the pads, or lift them."""
