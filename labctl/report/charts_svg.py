@@ -230,7 +230,6 @@ def spreads(
     frame = _Frame((-0.8, len(order) - 0.2), _padded(min(ends), max(ends)), title)
     whole = [(v, plain(v + 1)) for v in nice(0, len(order) - 1, 6) if v == int(v)]
     frame.axes(whole, nice(frame.y0, frame.y1, 4), "dies in the order measured", unit)
-    _across(frame, lines)
     for k, name, s in shown:
         number = names.index(name)
         x, top = frame.at(k, s.p95 * factor)
@@ -245,6 +244,7 @@ def spreads(
             f'<rect x="{x - wide / 2:.1f}" y="{upper:.1f}" width="{wide:.1f}" height="{max(lower - upper, 1.0):.1f}"/>'
             f'<path class="median" d="M{x - wide / 2:.1f} {middle:.1f}h{wide:.1f}"/></g>'
         )
+    _across(frame, lines)
     return frame.done()
 
 
