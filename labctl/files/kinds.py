@@ -45,7 +45,7 @@ KINDS = (
     _kind(
         "a training file",
         "sizes votes levels activation scale epochs rate maps judged_on judged_maps validation method data preprocess "
-        "networks candidates survey",
+        "networks candidates survey bad_cells",
         "seed dies batch",
     ),
     _kind(
