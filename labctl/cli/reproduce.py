@@ -226,7 +226,9 @@ def _wafers(text: str) -> tuple[int | None, ...]:
     (None, 136)
     """
     parts = [part.strip() for part in text.split(",")]
-    if wrong := [part for part in parts if part != "own" and not (part.isascii() and part.isdigit())]:
+    if wrong := [
+        part for part in parts if part != "own" and not (part.isascii() and part.isdigit() and len(part) < 19)
+    ]:
         raise BenchError(f"--wafers {text}: found '{wrong[0]}', expected own, or seeds such as 136,236")
     return tuple(None if part == "own" else int(part) for part in parts)
 

@@ -44,6 +44,7 @@ class StagePlan:
         levels: most different voltages on the lines at once, ground included.
         events: of the board that drives the die; 0 without one that knows.
         link: bytes on the link to it.
+        glances: of the operations, reads that nobody writes down.
     """
 
     stage: str
@@ -56,6 +57,7 @@ class StagePlan:
     levels: int = 0
     events: int = 0
     link: int = 0
+    glances: int = 0
 
     def times(self, repeats: int) -> "StagePlan":
         """Return the plan of `repeats` such stages in a row."""
@@ -70,6 +72,7 @@ class StagePlan:
             self.levels,
             self.events * repeats,
             self.link * repeats,
+            self.glances * repeats,
         )
 
 
@@ -149,7 +152,9 @@ class CountedDie(DieWrapper[Limited]):
         self._plan.time += time
         self._plan.operations += 1
         self._add_traffic(operation)
-        if not isinstance(operation, Glance):
+        if isinstance(operation, Glance):
+            self._plan.glances += 1
+        else:
             self._disk.operation(operation, time, columns)
         self._plan.levels = max(self._plan.levels, count_levels(bias))
         self._raise_highest(bias)
@@ -234,6 +239,11 @@ def _rehearse_stage(
         if record.table not in tables:
             tables.add(record.table)
             _require_drawable(procedure, record)
+    if stage.glances and not procedure.glances:
+        raise BenchError(
+            f"'{procedure.name}' takes readings that nobody writes down and does not say so; expected its property "
+            "'glances' to be True"
+        )
     stage.bytes = round(disk.bytes)
     nominal.counts += (nominal.counts - before) * (repeats - 1)
     if nominal.counts.max() > limits.pulses_per_cell:

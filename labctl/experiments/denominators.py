@@ -51,15 +51,20 @@ class Denominators:
     digest: str
 
     @classmethod
-    def joined(cls, several: Sequence[Self]) -> Self:
-        """Return the dies of several wafers together, which were left out by the rules of the first."""
+    def joined(cls, several: Mapping[str, Self]) -> Self:
+        """Return the dies of several wafers together, by the rules of the first; names are WAFER/DIE.
+
+        Args:
+            several: by wafer.
+        """
+        first, *_ = dies = list(several.values())
         return cls(
-            sum(one.fabricated for one in several),
-            sum(one.contacted for one in several),
-            sum(one.surveyed for one in several),
-            tuple(name for one in several for name in one.included),
-            several[0].rules,
-            several[0].digest,
+            sum(one.fabricated for one in dies),
+            sum(one.contacted for one in dies),
+            sum(one.surveyed for one in dies),
+            tuple(f"{wafer}/{name}" for wafer, one in several.items() for name in one.included),
+            first.rules,
+            first.digest,
         )
 
     @property

@@ -44,7 +44,7 @@ class Losses:
 
     Args:
         wafers: seeds of the wafers that the dies are of.
-        seen: training knew surveys of these very dies.
+        own: the wafer is the one whose dies are surveyed for trainings.
         wrong: (s, dies, images), test images that hardware gets wrong; s networks, one per seed.
         conventional: (s, images), that the conventional network of the same seed gets wrong in software.
         software: (s, dies), test error of the same network in software.
@@ -54,13 +54,18 @@ class Losses:
     method: str
     density: float
     wafers: tuple[int, ...]
-    seen: bool
+    own: bool
     terms: AccuracyTerms
     periphery: str
     wrong: BoolArray
     conventional: BoolArray
     software: FloatArray
     dies: Denominators
+
+    @property
+    def seen(self) -> bool:
+        """Whether training knew surveys of these very dies."""
+        return self.own and Method(self.method) is not Method.BASELINE
 
     @property
     def error(self) -> FloatArray:
@@ -133,7 +138,7 @@ class Losses:
 
 
 def read_losses(
-    folder: Path, label: IntArray, conventional: BoolArray, method: str, *, density: float, wafer: int, seen: bool
+    folder: Path, label: IntArray, conventional: BoolArray, method: str, *, density: float, wafer: int, own: bool
 ) -> list[Losses]:
     """Return the losses of every way in a finished run, in the order of `Way`.
 
@@ -163,7 +168,7 @@ def read_losses(
             method,
             density,
             (wafer,),
-            seen,
+            own,
             terms[way],
             periphery(around),
             np.stack([wrong for wrong, _ in rows[way]], axis=1),
@@ -177,10 +182,14 @@ def read_losses(
 
 
 def pooled(losses: Sequence[Losses]) -> list[Losses]:
-    """Return losses with those that differ in nothing but the wafer as one, in the order in which they came first."""
+    """Return losses with those that differ in nothing but the wafer as one, in the order in which they came first.
+
+    The wafer whose dies are surveyed for trainings stays by itself. The interval of several wafers takes their dies for
+    one sample.
+    """
     groups: dict[Any, list[Losses]] = {}
     for one in losses:
-        groups.setdefault((one.method, one.density, one.seen, one.terms, one.periphery), []).append(one)
+        groups.setdefault((one.method, one.density, one.own, one.terms, one.periphery), []).append(one)
     return [_joined(group) for group in groups.values()]
 
 
@@ -193,7 +202,7 @@ def _joined(group: Sequence[Losses]) -> Losses:
         wafers=tuple(seed for one in group for seed in one.wafers),
         wrong=np.concatenate([one.wrong for one in group], axis=1),
         software=np.concatenate([one.software for one in group], axis=1),
-        dies=Denominators.joined([one.dies for one in group]),
+        dies=Denominators.joined({str(one.wafers[0]): one.dies for one in group}),
     )
 
 

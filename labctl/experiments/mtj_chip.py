@@ -128,9 +128,8 @@ def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Compariso
         world = {"seed": str(seed if wafer is None else wafer), **defects}
         for remapped in (False, True)[: 1 + (method in settings.shared)]:
             run = inference(name, own, world, remapped=remapped)
-            seen = wafer is None and method != BASELINE
-            of = int(world["seed"])
-            losses.extend(read_losses(run, label, conventional, method, density=density, wafer=of, seen=seen))
+            of, own_wafer = int(world["seed"]), wafer is None
+            losses.extend(read_losses(run, label, conventional, method, density=density, wafer=of, own=own_wafer))
             if not remapped:
                 results.append(Result(method, density, of, wafer is not None, read(run)))
 

@@ -223,11 +223,13 @@ def _ways(comparison: Comparison) -> list[Losses]:
     return in_order(pooled(comparison.losses))
 
 
-def _way(one: Losses) -> str:
-    """Return method, level of information and way to classify."""
+def _way(one: Losses, *, several: bool) -> str:
+    """Return method, level of information and way to classify; the wafers too, if there are several rows of them."""
+    wafers = f", wafer {', '.join(map(str, one.wafers))}" if several else ""
     density = "" if one.density == 1 else f" x {one.density:g}"
     way = ("remapped, " if one.terms.remapped else "") + one.terms.way.value
-    return f"{one.method}{density}, {one.terms.information.value}: {way}{'' if one.terms.analog else ' (not analog)'}"
+    way += "" if one.terms.analog else " (not analog)"
+    return f"{one.method}{density}{wafers}, {one.terms.information.value}: {way}"
 
 
 def _losses(ax: Axes, comparison: Comparison) -> None:
@@ -240,7 +242,9 @@ def _losses(ax: Axes, comparison: Comparison) -> None:
         low, high = (100 * v for v in one.interval())
         ax.plot(dies, np.full(len(dies), k), "|", color=colour, alpha=0.35, markersize=7)
         ax.errorbar(mean, k, xerr=[[mean - low], [high - mean]], color=colour, marker=marker, markersize=5, capsize=2.5)
-    ax.set_yticks(range(len(shown)), [_way(one) for one in shown], fontsize=8)
+    ax.set_yticks(
+        range(len(shown)), [_way(one, several=len({one.wafers for one in shown}) > 1) for one in shown], fontsize=8
+    )
     ax.invert_yaxis()
     ax.set(xlabel="loss in points: mean, 95 % interval, dies; shaded: 2 points")
     ax.axvline(0, color=_INK, linewidth=0.8)

@@ -35,7 +35,7 @@ def result(method: str, density: float, errors: list[float], *, seed: int = 36, 
     return Result(method, density, seed, other, tuple(dies))
 
 
-def losses(method: str, terms: AccuracyTerms, wrong: float, *, seen: bool = False, wafer: int = 9) -> Losses:
+def losses(method: str, terms: AccuracyTerms, wrong: float, *, own: bool = False, wafer: int = 9) -> Losses:
     """Two seeds, three of four dies, 400 images; the conventional networks get 12 and 20 of them wrong."""
     images, conventional = np.arange(400), np.array([[12], [20]]) > np.arange(400)
     dies = Denominators(4, 4, 3, ("D0", "D1", "D2"), ("defects > 900",), "ab" * 32)
@@ -44,7 +44,7 @@ def losses(method: str, terms: AccuracyTerms, wrong: float, *, seen: bool = Fals
         method,
         1.0,
         (wafer,),
-        seen,
+        own,
         terms,
         "ideal",
         images < np.round(400 * share[..., None]),
@@ -229,7 +229,7 @@ def test_losses_are_of_the_images_that_were_classified(monkeypatch: pytest.Monke
     finished(monkeypatch, ["good", "good"], images=images)
     conventional = np.array([[True, False, False, False, True, True, True, True]])
     (one,) = measured.read_losses(
-        Path("run"), np.zeros(8, int), conventional, "baseline", density=1.0, wafer=9, seen=False
+        Path("run"), np.zeros(8, int), conventional, "baseline", density=1.0, wafer=9, own=False
     )
     assert one.wrong.shape == (1, 2, images)
     np.testing.assert_array_equal(one.wrong[0, 1], [k % 2 == 1 for k in range(images)])
@@ -312,9 +312,16 @@ def test_wafers_are_pooled_die_by_die() -> None:
     assert other is LOSSES[1]
     assert together.wafers == (9, 10)
     np.testing.assert_allclose(together.loss, np.concatenate([here.loss, there.loss], axis=1))
+    assert together.dies.included == tuple(f"{wafer}/D{k}" for wafer in (9, 10) for k in range(3))
     assert together.dies.text.startswith("8 fabricated, 8 contacted, 6 surveyed, 6 included")
     low, high = together.interval()
     assert low < together.loss.mean() < high
+    # that of the wafer that training knows stays by itself
+    known = losses("statistics-aware", terms, 0.02, own=True, wafer=36)
+    assert [one.wafers for one in measured.pooled([known, here, there])] == [(36,), (9, 10)]
+    assert known.seen
+    assert not losses("baseline", terms, 0.02, own=True, wafer=36).seen
+    assert pictures._way(known, several=True) == "statistics-aware, wafer 36, 1: untuned"
     assert [one.wafers for one in measured.in_order([together, *LOSSES])] == [(9, 10), (9,), (9,), (9,)]
 
 

@@ -2,11 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from labctl.core.errors import BenchError, LimitError
+from labctl.core.operations import Glance
+from labctl.execution.plan import rehearse
 from labctl.station import composition
 from labctl.station.rehearse import rehearsed
+from labctl.station.simulated import simulated
+from protocols.bias import read_bias
+from protocols.survey import Survey
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 
@@ -36,3 +42,21 @@ def test_a_broken_limit_names_the_line_of_the_key_that_asks_for_it(tmp_path):
         rehearsed(composition.read(campaign))
     with pytest.raises(LimitError, match=r"c\.yaml:5: stage survey of die D: .* 0\.02 s asked for"):  # of two keys
         rehearsed(composition.read(campaign, {"stages.0.survey.v_max": "500 mV", "stages.0.survey.width": "20 ms"}))
+
+
+class Secretive(Survey):
+    """A survey with a read that nobody writes down, which it does not announce."""
+
+    name = "secretive"
+
+    def run(self, die, history):
+        yield from super().run(die, history)
+        bias = read_bias(die.geometry, *(np.zeros(1, np.int64),) * 3, 0.1)
+        die.sense(Glance(bias, np.zeros(1, np.int64)))
+
+
+def test_a_protocol_that_does_not_say_what_it_leaves_unwritten_is_refused():
+    spec = composition.read(EXAMPLES / "survey-wafer.yaml")
+    subject, limits = spec.subjects[0], spec.limits
+    with pytest.raises(BenchError, match="'secretive' takes readings that nobody writes down and does not say so"):
+        rehearse("D", simulated(subject), limits, [Secretive(v_start=0.3, v_max=0.4, v_step=0.05)])
