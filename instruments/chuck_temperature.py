@@ -1,19 +1,19 @@
 """The temperature of a chuck: set within bounds, read back, waited for, and judged before needles touch.
 
 Needles are up while it changes. A chuck that grows warmer also grows: contact that was trained at another temperature
-may be tens of um off, so after a change needles touch only when contact was trained again, or the bench file says that
-the station compensates it.
+may be tens of um off, so needles touch only near the temperature at which contact was trained, or where the bench file
+says that the station compensates it.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from pydantic import Field
 
 from labctl.core.errors import InstrumentError
 from labctl.core.model import Model
-from labctl.core.units import Kelvin, Second
+from labctl.core.units import Kelvin, Metre, Second
 
 ZERO: Kelvin = 273.15
 """0 degrees Celsius."""
@@ -64,12 +64,34 @@ class Thermo(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Settled:
-    """A chuck that has settled: where it began, and what was read, K."""
+class TrainedContact:
+    """At which temperature the contact height of a chuck was trained, as far as one connection can tell.
 
-    began: Kelvin
-    temperature: Kelvin
+    The height that is seen first is taken for trained at the temperature that is seen with it; every other height
+    later for trained at the temperature at which it appears.
+
+    Args:
+        near: whether two heights are the same, m.
+    """
+
+    def __init__(self, options: ThermoOptions, near: Callable[[Metre, Metre], bool]) -> None:
+        self._options, self._near = options, near
+        self._height: Metre | None = None
+        self._trained_at: Kelvin = math.nan
+
+    def see(self, height: Metre, temperature: Kelvin) -> None:
+        """Take note of the contact height that a chuck has at a temperature."""
+        if self._height is None or not self._near(height, self._height):
+            self._height, self._trained_at = height, temperature
+
+    def doubt(self, temperature: Kelvin) -> str:
+        """Return why needles must not touch at a temperature, empty if they may."""
+        if abs(temperature - self._trained_at) <= self._options.steady:
+            return ""
+        return (
+            f"the chuck is at {temperature:.2f} K, another temperature than the {self._trained_at:.2f} K at which its "
+            "contact height was trained; train contact at the station, then resume"
+        )
 
 
 def beyond(target: Kelvin, options: ThermoOptions) -> str:
@@ -88,31 +110,40 @@ def bounds_fit(name: str, target: Kelvin, options: ThermoOptions) -> None:
 
 
 def settle(
-    thermo: Thermo, target: Kelvin, options: ThermoOptions, wait: Callable[[Second], None], go_on: Callable[[], None]
-) -> Settled:
-    """Have the chuck at a temperature, and wait until it has stayed there.
+    thermo: Thermo,
+    target: Kelvin,
+    options: ThermoOptions,
+    wait: Callable[[Second], None],
+    go_on: Callable[[], None],
+    held: bool = False,
+) -> Kelvin:
+    """Have the chuck at a temperature, wait until it has stayed there, and return what is read then, K.
 
     Args:
         target: K.
         wait: waits for a time, s.
         go_on: called before each wait; raises when the bench is switched off.
+        held: it has stayed there before. If it is still set so and still there, it is not waited for again.
 
     Raises:
         InstrumentError: out of bounds, not taken, in trouble, or not settled in time.
     """
     bounds_fit(thermo.name, target, options)
-    began = present = thermo.chuck_temperature()
+    present = thermo.chuck_temperature()
     tolerance = options.temperature_tolerance
-    if abs(thermo.chuck_setpoint() - target) > tolerance:
+    was_set = abs(thermo.chuck_setpoint() - target) <= tolerance
+    if not was_set:
         thermo.set_chuck(target)
         setpoint = thermo.chuck_setpoint()
         if abs(setpoint - target) > tolerance:
             raise InstrumentError(f"{thermo.name}: the chuck was set to {target:g} K, and is set to {setpoint:g} K")
     waited = stayed = 0.0
-    soak = options.soak if abs(began - target) > tolerance else 0.0
-    while abs(present - target) > tolerance or stayed < soak:
+    soak = 0.0 if held and was_set and abs(present - target) <= tolerance else options.soak
+    while True:
         if trouble := thermo.chuck_trouble():
             raise InstrumentError(f"{thermo.name}: {trouble}, at {present:.2f} K and set to {target:g} K")
+        if abs(present - target) <= tolerance and stayed >= soak:
+            return present
         if waited >= options.heating_patience:
             raise InstrumentError(
                 f"{thermo.name}: the chuck is at {present:.2f} K after {waited:g} s, set to {target:g} K with "
@@ -123,4 +154,3 @@ def settle(
         waited += POLL
         before, present = present, thermo.chuck_temperature()
         stayed = stayed + POLL if max(abs(before - target), abs(present - target)) <= tolerance else 0.0
-    return Settled(began, present)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pydantic import Field
 
 from instruments.chuck_prober import MICRON, Arrival, ChuckOptions, ChuckProber
-from instruments.chuck_temperature import ZERO, ThermoOptions, bounds_fit, settle
+from instruments.chuck_temperature import ZERO, ThermoOptions, TrainedContact, bounds_fit, settle
 from instruments.sentio_loader import LoaderOptions, SentioLoader, same_wafer
 from instruments.sentio_reply import ERRORS, Reply, SentioLink
 from instruments.transport import unexpected
@@ -76,8 +76,9 @@ class MpiSentio(ChuckProber):
         super().__init__(name, options, permit)
         self._station = options
         self._since_cleaning = 0
-        self._trained: Metre | None = None
-        """Contact height of another temperature; None where it holds."""
+        self._trained = TrainedContact(options, self._near)
+        self._held: Kelvin | None = None
+        """Temperature that the chuck has stayed at, K."""
         self._link = SentioLink(transport, name)
 
     def connect(self) -> str:
@@ -101,7 +102,8 @@ class MpiSentio(ChuckProber):
     def load_wafer(self, slot: int, wafer: str) -> WaferOnChuck | None:
         """Have the wafer of a slot on the chuck, aligned, the needles up; None where no cassette is: a person has to.
 
-        A wafer that is there already stays as it is; another one of the cassette is put back first.
+        A wafer that is there already stays, and is aligned as one that was loaded, since nobody knows whether it was;
+        another one of the cassette is put back first.
 
         Raises:
             InstrumentError: a wafer from elsewhere is on the chuck, the slot is empty, the wafer says another name, or
@@ -128,11 +130,10 @@ class MpiSentio(ChuckProber):
                 f"{self.name}: the wafer of slot {slot} says it is '{name}', and the wafer file says '{wafer}'; it is "
                 "on the chuck, and nothing was aligned"
             )
-        aligned = own.align_wafer and present != slot
-        if aligned:
+        if own.align_wafer:
             loader.align()
         self.separate()
-        return WaferOnChuck(slot, name, aligned)
+        return WaferOnChuck(slot, name, own.align_wafer)
 
     # -- x and y
 
@@ -220,8 +221,8 @@ class MpiSentio(ChuckProber):
     ) -> Kelvin:
         """Have the chuck at a temperature, separated, and settled; return what is read then, K.
 
-        After a change of more than `steady`, `contact` is refused until the contact height is another one, unless the
-        bench file says that the station compensates it.
+        Meanwhile the contact height is looked at, and `contact` is refused more than `steady` from the temperature at
+        which it was trained, unless the bench file says that the station compensates it.
 
         Raises:
             InstrumentError: the station has no thermo chuck, refuses, or does not settle.
@@ -233,11 +234,24 @@ class MpiSentio(ChuckProber):
         self._require_gap(self._levels())
         self.separate()
         self.permit()
-        before = self._read_heights().contact
-        settled = settle(self, temperature, own, wait, go_on)
-        if abs(settled.began - temperature) > own.steady and not own.compensates_temperature:
-            self._trained = before
-        return settled.temperature
+        held, self._held = self._held == temperature, None
+
+        def watch() -> None:
+            go_on()
+            self._see_contact()
+
+        self._see_contact()
+        settled = settle(self, temperature, own, wait, watch, held)
+        self._held = temperature
+        return settled
+
+    def _see_contact(self) -> Kelvin | None:
+        """Look at which temperature contact was trained; return that of the chuck, None where it does not matter."""
+        if self._station.hottest is None or self._station.compensates_temperature:
+            return None
+        present = self.chuck_temperature()
+        self._trained.see(self._read_heights().contact, present)
+        return present
 
     def chuck_temperature(self) -> Kelvin:
         """Return the temperature of the chuck, K; InstrumentError if the station has no thermo chuck."""
@@ -258,14 +272,10 @@ class MpiSentio(ChuckProber):
         return f"the thermo chuck is in the state '{state}'" if not reply.error and state in LOST else ""
 
     def contact(self) -> None:
-        """Raise the chuck to contact, as every such station; refused while contact is that of another temperature."""
-        if self._trained is not None:
-            if self._near(self._read_heights().contact, self._trained):
-                raise InstrumentError(
-                    f"{self.name}: the chuck has another temperature than the one at which its contact height was "
-                    "trained; train contact at the station, then resume"
-                )
-            self._trained = None
+        """Raise the chuck to contact, as every such station; refused far from the temperature of a trained contact."""
+        present = self._see_contact()
+        if present is not None and (doubt := self._trained.doubt(present)):
+            raise InstrumentError(f"{self.name}: {doubt}")
         super().contact()
 
     # -- cleaning

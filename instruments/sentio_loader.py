@@ -40,7 +40,7 @@ class LoaderOptions(Model):
         default=None,
         description="where wafers come from of which a campaign says the slot; left out: a person is asked",
     )
-    align_wafer: bool = Field(default=True, description="have SENTIO align a wafer that was loaded")
+    align_wafer: bool = Field(default=True, description="have SENTIO align the wafer before each run")
     loading_patience: Second = Field(default=600.0, gt=0, description="longest time of loading, and of aligning")
 
 

@@ -125,7 +125,7 @@ class WaferOnChuck:
     Args:
         slot: of the cassette that it comes from.
         id: as the prober has read it, empty if it reads none.
-        aligned: it was aligned now; a wafer that was there already is as it was.
+        aligned: it was aligned now.
     """
 
     slot: int

@@ -1,8 +1,8 @@
 """The wafer loader of the emulated SENTIO: cassettes, what is on the chuck, ids, and the alignment of a wafer.
 
 Commands and the layout of replies: MPI's public Python package `sentio_prober_control`, its groups `loader` and `vis`.
-[?] How long a transfer takes, that a wafer that was loaded has no home until it was aligned, what is told of a wafer
-that a person put there, and the codes of refusals, no public source says.
+[?] How long a transfer takes, whether a wafer that was loaded has no home until it was aligned or keeps that of the one
+before (`keeps_home`), what is told of one that a person put there, and the codes of refusals, no public source says.
 """
 
 from collections.abc import Callable
@@ -104,7 +104,7 @@ class WaferLoader:
     def _transfer(self) -> None:
         self._separate()
         self._world.advance(TRANSFER)
-        self._state.home = False
+        self._state.home = self._state.home and self._state.keeps_home
 
     def _place(self, arguments: list[str]) -> tuple[str, int]:
         if len(arguments) != 2:

@@ -65,6 +65,7 @@ class ProberState:
         thermo: it has a thermo chuck.
         ramp: of the chuck, K/s.
         thermo_lost: state of a thermo chuck that does not come to its temperature; "" for one that does.
+        keeps_home: an exchange of wafers leaves the home position as it was set.
         cleaning: it has a cleaning substrate.
         cleaned: touches on it.
         short: how far below contact a contact move stops, um; the needles do not touch.
@@ -85,6 +86,7 @@ class ProberState:
     thermo: bool = True
     ramp: float = 1.0
     thermo_lost: str = ""
+    keeps_home: bool = False
     cleaning: bool = True
     cleaned: int = 0
     short: float = 0.0

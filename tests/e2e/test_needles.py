@@ -9,7 +9,7 @@ import pytest
 
 from instruments.check_bench import check_bench
 from labctl import files
-from labctl.core.errors import BenchError, ContactError
+from labctl.core.errors import BenchError, ContactError, InstrumentError
 from labctl.core.events import Approached, DieEvent
 from labctl.core.exit_codes import Status
 from labctl.core.site import Site
@@ -272,6 +272,18 @@ def test_needles_stay_up_after_a_change_until_contact_was_trained_again(night):
     assert twin.instruments["prober"].state.setpoint == 85.0, "as it was set; nobody cools it down"
 
 
+def test_a_die_after_one_whose_chuck_was_too_slow_touches_no_more_than_it(night):
+    """The second die finds the chuck at its temperature: 57 of 60 K in the patience of the first."""
+    twin, results = night(
+        lambda twin: setattr(twin.instruments["prober"].state, "ramp", 0.19),
+        prober={**HOT, "heating_patience": "300 s"}, temperature=358.15,
+    )  # fmt: skip
+    reasons = [r.outcome.reason for r in results]
+    assert "after 300 s" in reasons[0], reasons
+    assert all("train contact at the station, then resume" in reason for reason in reasons[1:]), reasons
+    assert twin.instruments["prober"].state.touches == 0
+
+
 @pytest.mark.parametrize(
     ("prepare", "more", "words"),
     [
@@ -298,17 +310,34 @@ def test_nothing_sets_a_chuck_unless_the_bench_file_asks_for_it(night, tmp_path)
     assert "chuck_temperature" not in approaches(tmp_path, ["D0"])[0]
 
 
-def test_a_wafer_comes_from_its_slot_is_aligned_and_measured_and_each_die_says_so(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(die_job, "seal_in_subprocess", lambda folder, die: "")
+def cassette_station(small):
+    """Return the station of a bench with a cassette, and its two dies, of the wafer of slot 3."""
     own = small.BENCH["instruments"]
     file = {**small.BENCH, "instruments": {**own, "prober": {**own["prober"], "cassette": "cas1"}}}
     bench = small.Bench.model_validate(file, context={"file": True})
     subjects = tuple(Site(f"D{k}", small.description(), 5 + k, (k, 0), wafer="W03") for k in range(2))
-    station = Station(bench, subjects, sim="bytes", slot=3)
+    return Station(bench, subjects, sim="bytes", slot=3)
+
+
+def test_a_wafer_whose_alignment_was_refused_is_never_touched_although_its_station_keeps_a_home(small):
+    station = cassette_station(small)
+    twin = station.twin()
+    prober = twin.instruments["prober"]
+    prober.state.home = prober.state.keeps_home = True
+    prober.loader.aligns = False
+    for _ in range(2):
+        with pytest.raises(InstrumentError, match="the pattern was not found"), station.opened(lambda text: True, twin):
+            pytest.fail("no die is approached")
+    assert (prober.loader.on_chuck, prober.state.touches) == (("cas1", 3, ""), 0)
+
+
+def test_a_wafer_comes_from_its_slot_is_aligned_and_measured_and_each_die_says_so(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(die_job, "seal_in_subprocess", lambda folder, die: "")
+    station = cassette_station(small)
     twin, leases = station.twin(), []
     with station.opened(lambda question: False, twin, lease=leases.append) as body:
-        for subject in subjects:
-            job = Job(tmp_path, subject, bench_limits(bench))
+        for subject in station.subjects:
+            job = Job(tmp_path, subject, bench_limits(station.bench))
             result = run_die(job, (MapCells(kernel=0),), lambda *message: None, Stop(), body)
             assert result.outcome.status is Status.SUCCESS, result.outcome
     loader = twin.instruments["prober"].loader

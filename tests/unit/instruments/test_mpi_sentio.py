@@ -198,18 +198,63 @@ def test_a_chuck_is_set_read_back_and_has_stayed_before_it_counts_as_settled():
     assert prober(TranscriptReplay([])).heating_patience == 0.0
 
 
+def at_temperature(celsius, contact=11300):
+    """Return how a driver looks at which temperature which contact height is."""
+    return [
+        *((">", "status:get_chuck_temp"), ("<", f"0,0,{celsius}")),
+        *((">", "get_chuck_site_heights Wafer"), ("<", f"0,0,{contact},{contact - 300},30,100")),
+    ]
+
+
 def test_contact_of_another_temperature_is_refused_until_it_was_trained_again():
-    with TranscriptReplay([]) as wire:
-        made = prober(wire, **HOT)
-    made._trained = 11300e-6
-    with TranscriptReplay(HEIGHTS) as wire:
-        made._link.transport = wire
-        with pytest.raises(InstrumentError, match="another temperature than the one at which its contact height"):
-            made.contact()
+    def now(talk):
+        made._link.transport = TranscriptReplay(talk)
+        return made._link.transport
+
+    made = prober(TranscriptReplay([]), **HOT)
+    made._trained.see(11300e-6, 298.15)
+    with (
+        now(at_temperature(85)),
+        pytest.raises(InstrumentError, match=r"at 358.15 K, another temperature than the 298"),
+    ):
+        made.contact()
     trained = [(">", "get_chuck_site_heights Wafer"), ("<", "0,0,11330,11030,30,100")]
-    talk = trained + SITE + trained + trained + z(11030) + [(">", "move_chuck_contact"), ("<", "0,0,11360")] + z(11360)
-    with TranscriptReplay(talk) as wire:
-        made._link.transport = wire
+    up = [(">", "move_chuck_contact"), ("<", "0,0,11360")]
+    with now(at_temperature(85, 11330) + SITE + trained + trained + z(11030) + up + z(11360)):
+        made.contact()
+    with (
+        now(at_temperature(40, 11330)),
+        pytest.raises(InstrumentError, match="at which its contact height was trained"),
+    ):
+        made.contact()
+
+
+def test_a_hold_that_failed_does_not_let_needles_touch_at_the_height_of_another_temperature():
+    class Link:
+        """A station whose chuck warms by 0.2 K a second."""
+
+        celsius, setpoint = 25.0, 25.0
+
+        def query(self, text, wait=None, extra=0.0):
+            command, _, argument = text.partition(" ")
+            if command == "status:set_chuck_temp":
+                self.setpoint = float(argument.split(",")[0])
+            answers = {
+                "status:get_chuck_temp": f"{self.celsius}", "status:get_chuck_temp_setpoint": f"{self.setpoint}",
+                "status:get_chuck_thermo_state": "Heating", "get_chuck_site_heights": "11300,11000,30,100",
+                "get_chuck_z": "11000",
+            }  # fmt: skip
+            return f"0,0,{answers.get(command, 'OK')}"
+
+        def wait(self, seconds):
+            self.celsius = min(self.setpoint, self.celsius + 0.2 * seconds)
+
+    link = Link()
+    made = prober(link, **{**HOT, "heating_patience": 250.0})
+    with pytest.raises(InstrumentError, match="after 250 s"):
+        made.hold_temperature(358.15, link.wait, off)
+    assert made.hold_temperature(358.15, link.wait, off) == pytest.approx(358.15, abs=0.5)
+    with pytest.raises(InstrumentError, match=r"another temperature than the 298\.15 K"):
         made.contact()
 
 
@@ -253,11 +298,17 @@ def test_the_wafer_of_a_slot_is_loaded_tells_its_id_and_is_aligned():
     assert len(calls) == 3, "before the separation, the exchange and the separation"
 
 
-def test_a_wafer_that_is_on_the_chuck_stays_and_is_not_aligned_again():
+@pytest.mark.parametrize(("asked", "replies"), [(True, "0,0,OK"), (True, "21,0,not found"), (False, "")])
+def test_a_wafer_that_is_on_the_chuck_stays_and_is_aligned_as_another(asked, replies):
     talk = CASSETTE + chuck("0,0,Cassette1,3,NaN,0,50") + separating(11330, 11000)
-    talk += [(">", "loader:query_wafer_id chuck, 1"), ("<", "3,0,no reader"), *separating(11000, 11000)]
-    with TranscriptReplay(talk) as wire:
-        assert loader(wire).load_wafer(3, "W03") == WaferOnChuck(3, "", False)
+    talk += [(">", "loader:query_wafer_id chuck, 1"), ("<", "3,0,no reader")]
+    talk += [(">", "vis:align_wafer"), ("<", replies)] if asked else []
+    if replies.startswith("21"):
+        with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="the pattern was not found"):
+            loader(wire).load_wafer(3, "W03")
+        return
+    with TranscriptReplay(talk + separating(11000, 11000)) as wire:
+        assert loader(wire, align_wafer=asked).load_wafer(3, "W03") == WaferOnChuck(3, "", asked)
 
 
 @pytest.mark.parametrize(

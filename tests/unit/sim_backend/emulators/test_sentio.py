@@ -353,3 +353,7 @@ def test_wafers_go_from_their_slot_to_the_chuck_and_back_and_are_aligned_there()
     ask(prober, "loader:load_wafer cas1, 1")
     assert ask(prober, "loader:query_wafer_id chuck, 1")[0] == 3
     assert ask(prober, "vis:align_wafer")[0] == 21
+    prober.state.home = prober.state.keeps_home = True
+    ask(prober, "loader:unload_wafer")
+    ask(prober, "loader:load_wafer cas1, 3")
+    assert prober.state.home, "a station of the other kind"
