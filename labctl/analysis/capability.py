@@ -3,10 +3,10 @@
     CPU = (upper limit - mean) / (3 sigma)        CPL = (mean - lower limit) / (3 sigma)
     Cpk = the smaller of both; with one limit that one
 
-Mean and standard deviation (n - 1) are those of all dies of the run that have the figure (NIST/SEMATECH e-Handbook of
-Statistical Methods, sec. 6.1.6, which writes Cpu and Cpl). So sigma has everything in it, from die to die and during
-the night; where subgroups are kept apart this number is called Ppk. It says something of a share of bad dies only where
-the figure is distributed normally, which nobody has tested here: look at its histogram.
+Mean and standard deviation (n - 1) are those of all dies of the run that have a bin and the figure (NIST/SEMATECH
+e-Handbook of Statistical Methods, sec. 6.1.6, which writes Cpu and Cpl). So sigma has everything in it, from die to die
+and during the night; where subgroups are kept apart this number is called Ppk. It says something of a share of bad dies
+only where the figure is distributed normally, which nobody has tested here: look at its histogram.
 
 The 95 % interval is Bissell's for large numbers (Applied Statistics 39, 331 (1990)):
 Cpk +- 1.96 sqrt(1 / (9 n) + Cpk^2 / (2 (n - 1))).

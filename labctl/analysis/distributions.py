@@ -89,18 +89,18 @@ def limit_lines(figure: Figure, limits: PassRange, factor: float | None = None) 
 
     Args:
         factor: turns its SI value into the unit of the chart, by default that in which it is shown; negative: turns
-            the inverse of its value into it.
+            the inverse of its value into it, of which a limit of 0 or less has none.
     """
     for value, sign in (
         (limits.low, "≥" if limits.low_passes else ">"),
         (limits.high, "≤" if limits.high_passes else "<"),
     ):
-        if math.isfinite(value):
-            at = (
-                value * (figure.factor if factor is None else factor)
-                if factor is None or factor > 0
-                else -factor / value
-            )
+        inverted = factor is not None and factor < 0
+        if not math.isfinite(value) or (inverted and value <= 0):
+            continue
+        scale = figure.factor if factor is None else factor
+        at = -scale / value if inverted else value * scale
+        if math.isfinite(at):
             yield Line(LineKind.LIMIT, at, f"{figure.title} {sign} {figure.text(value)}")
 
 

@@ -6,21 +6,21 @@ can be added up without any cell being kept.
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from labctl.analysis.accuracy_terms import COLUMNS, accuracies, texts
-from labctl.analysis.figures import DieTables, compute, groups_of, stored
+from labctl.analysis.figures import DieTables, compute, groups_of, is_void, stored
 from labctl.core.defects import DEFECTS, Defect
 from labctl.core.errors import StorageError
 from labctl.core.events import Approached, DieEvent, StageEnded, StageStarted
 from labctl.core.figure import Columns, Figures, newest
 from labctl.core.units import FloatArray
 from labctl.storage.arrays import Array
-from labctl.storage.event_rows import event_rows
+from labctl.storage.event_rows import DieRow, event_rows
 from labctl.storage.results import DieData
 from labctl.storage.tables import Table
 
@@ -141,6 +141,7 @@ class Measured:
             differ in nominal diameter of each size, as "g_p[60 nm]".
         nominal: by nominal diameter of kernels, "80 nm", what the die file says: {"g_p", "g_ap"} in S, and "tmr".
         note: why data are missing: a damaged file.
+        void: whether the try failed and kept no figure: what its tables hold may be no measurement, and counts nowhere.
     """
 
     sealed: bool = False
@@ -157,10 +158,11 @@ class Measured:
     calibrations: Mapping[str, str] = field(default_factory=dict)
     nominal: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     note: str = ""
+    void: bool = False
 
 
 def measure(die: DieData, formulas: Figures) -> tuple[Measured, Counts]:
-    """Return the measurements of `die`; if its file cannot be read, only a note that says so.
+    """Return the measurements of `die`; if its file cannot be read, only a note that says so; of a void try no counts.
 
     Args:
         formulas: of the figures of a die that has not ended.
@@ -168,7 +170,8 @@ def measure(die: DieData, formulas: Figures) -> tuple[Measured, Counts]:
     counts = Counts()
     try:
         with die.open() as source:
-            return _measure(die, source, counts, formulas), counts
+            measured = _measure(die, source, counts, formulas)
+            return measured, Counts() if measured.void else counts
     except StorageError as error:
         return Measured(sealed=die.sealed, note=str(error)), Counts()
 
@@ -189,7 +192,9 @@ def _measure(die: DieData, source: Any, counts: Counts, formulas: Figures) -> Me
     if (attempt := tables.get("attempt")) is not None:
         _spread_attempts(attempt, groups, spreads)
         _count_attempts(attempt, diameters_of(source.meta), counts)
-    approached, stages, figures = _events(source)
+    events = list(event_rows(DieEvent, source.events()))
+    approached, stages = _events(events)
+    figures = stored(events)
     description = source.meta.get("description") or {}
     contact = {str(k): float(v) for k, v in approached.get("contact_resistance", {}).items()}
     if figures is None:
@@ -208,6 +213,7 @@ def _measure(die: DieData, source: Any, counts: Counts, formulas: Figures) -> Me
         calibrations={str(k): str(v) for k, v in approached.get("calibrations", {}).items()},
         identities={str(k): str(v) for k, v in approached.get("identities", {}).items()},
         nominal=_nominal(description.get("junction") or {}),
+        void=is_void(events),
     )
 
 
@@ -328,11 +334,10 @@ def networks_of(write: Table | None, inference: Table | None) -> Iterator[dict[s
         yield one
 
 
-def _events(source: Any) -> tuple[Mapping[str, Any], list[Stage], dict[str, float] | None]:
-    """Return the notes of the newest approach of the die, its stages, and the figures that were stored."""
+def _events(rows: Sequence[DieRow]) -> tuple[Mapping[str, Any], list[Stage]]:
+    """Return the notes of the newest approach of the die, and its stages."""
     approached: Mapping[str, Any] = {}
     stages: list[Stage] = []
-    rows = list(event_rows(DieEvent, source.events()))
     for row in rows:
         match row.event:
             case Approached(notes=notes):
@@ -343,7 +348,7 @@ def _events(source: Any) -> tuple[Mapping[str, Any], list[Stage], dict[str, floa
             case StageEnded(outcome=outcome, reason=reason) if stages:
                 seconds = max(0.0, row.stamp.monotonic - started)
                 stages[-1] = Stage(row.stage, stages[-1].since, seconds, outcome, reason)
-    return approached, stages, stored(rows)
+    return approached, stages
 
 
 def _finite(value: Any) -> float | None:

@@ -9,7 +9,7 @@ from labctl.analysis.zones import zone_of
 from labctl.config.bins import is_good, is_measured, passes
 from labctl.config.pass_range import limits_of
 from labctl.core.figure import Figure, Figures
-from labctl.report.judgement import cause_of, in_words
+from labctl.report.judgement import cause_of, in_words, values_of
 from labctl.storage.identity import Identity
 from labctl.storage.run_log import RunState, read_state
 
@@ -35,7 +35,7 @@ def lines(state: RunState) -> Iterator[str]:
         yield _yield(dies)
     limits = limits_of(rules)
     for name in declared.in_order(limits):
-        values = [last.figures[name] for _, last in tried if name in last.figures]
+        values = values_of((last for _, last in tried), name)
         if values:
             yield _limit(capability(name, values, limits[name]), declared[name])
     causes = pareto((die.bin, die.reason) for die in dies if not passes(die.hard))

@@ -20,7 +20,7 @@ Column = tuple[str, str, bool, str]
 Cell = tuple[Any, Any, str]
 _CPK = (
     "the smaller of (upper limit - mean) / 3 sigma and (mean - lower limit) / 3 sigma, with one limit that one; sigma "
-    "is the standard deviation over all dies of the run"
+    "is the standard deviation over all dies of the run that have a bin"
 )
 
 
@@ -114,7 +114,7 @@ def _limits(known: Sequence[Capability], facts: Facts) -> Listing:
         ("unit", "", True, ""),
         ("lower limit", "", False, "of the rules for bins"),
         ("upper limit", "", False, "of the rules for bins"),
-        ("dies", "", False, "that have a value"),
+        ("dies", "", False, "that have a bin and a value"),
         ("below", "dies", False, "beyond the lower limit"),
         ("above", "dies", False, "beyond the upper limit"),
         ("mean", "", False, "of these dies"),
@@ -152,8 +152,7 @@ def _limit_row(one: Capability, figure: Figure) -> list[Cell]:
 
 def _histogram(one: Capability, facts: Facts) -> Chart | None:
     figure = next(figure for figure in facts.figures if figure.key == one.figure)
-    values = [d.figures[figure.key] for d in facts.dies if figure.key in d.figures]
-    drawn = of_figure(figure, values, facts.limits[figure.key])
+    drawn = of_figure(figure, judgement.values_of(facts.dies, figure.key), facts.limits[figure.key])
     if drawn is None:
         return None
     note = "" if one.cpk is None else f"Cpk {one.cpk:.2f}"

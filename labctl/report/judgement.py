@@ -3,8 +3,8 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 from labctl.analysis.capability import Capability, capability
 from labctl.analysis.yields import BinYield, Cause, Judged, pareto, pareto_of_counts, yields
@@ -18,9 +18,26 @@ _NUMBERS = re.compile(r"\d+(?:[.,:]\d+)*")
 def capabilities(facts: Facts) -> Iterator[Capability]:
     """Yield the figures of the dies that have limits, in the order in which figures are shown."""
     for figure in facts.figures:
-        values = [d.figures[figure.key] for d in facts.dies if figure.key in d.figures]
+        values = values_of(facts.dies, figure.key)
         if figure.key in facts.limits and values:
             yield capability(figure.key, values, facts.limits[figure.key])
+
+
+class Ended(Protocol):
+    """A die, or its newest try, as far as its bin and its figures go."""
+
+    @property
+    def bin(self) -> str:
+        """Soft bin, "" while there is none."""
+
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """Figures by name, in SI units."""
+
+
+def values_of(dies: Iterable[Ended], figure: str) -> list[float]:
+    """Return a figure of the dies that have a bin, those alone: what is worked on or broken off may still change."""
+    return [die.figures[figure] for die in dies if die.bin and figure in die.figures]
 
 
 def rules_of(facts: Facts) -> list[Mapping[str, Any]]:
@@ -94,7 +111,7 @@ def failed_rules(facts: Facts) -> list[Cause]:
 def defects_of_cells(facts: Facts) -> list[Cause]:
     """Return the surveyed cells that are not good, by kind of defect, as a pareto."""
     counts: Counter[str] = Counter()
-    for die in facts.dies:
+    for die in facts.valid:
         counts.update(die.measured.defects)
     return pareto_of_counts(counts)
 

@@ -173,7 +173,7 @@ def rows(facts: Facts, colours: Mapping[str, str]) -> list[list[tuple[Any, Any, 
 
 def networks(facts: Facts) -> list[NetworkOverDies]:
     """Return the networks of a run on test samples, each over the dies on which it was inferred."""
-    return over_dies((d.name, d.measured.networks) for d in facts.dies)
+    return over_dies((d.name, d.measured.networks) for d in facts.valid)
 
 
 NETWORK_COLUMNS = (
@@ -254,7 +254,7 @@ def curves_of(die: DieFacts, facts: Facts, folder: Path, drawings: Drawings) -> 
 
 def spreads(facts: Facts) -> Iterator[Chart]:
     """Yield the charts of the spread over the cells of every die."""
-    groups = dict.fromkeys(split_name(name)[1] for d in facts.dies for name in d.measured.spreads)
+    groups = dict.fromkeys(split_name(name)[1] for d in facts.valid for name in d.measured.spreads)
     for group in groups:
         suffix, of = (f"[{group}]", f", {group},") if group else ("", "")
         for names, title, unit, factor in (
@@ -263,7 +263,9 @@ def spreads(facts: Facts) -> Iterator[Chart]:
         ):
             drawn = next((d for d in facts.distributions if d.key in _same(title, group)), None)
             lines = () if drawn is None else drawn.lines
-            svg = charts_svg.spreads(facts.dies, [name + suffix for name in names], f"{title}{of}", unit, factor, lines)
+            svg = charts_svg.spreads(
+                facts.valid, [name + suffix for name in names], f"{title}{of}", unit, factor, lines
+            )
             if svg:
                 yield f"{title}{of} of every die", "", Markup(svg)
 

@@ -67,6 +67,11 @@ class DieFacts:
     zone: Zone | None = None
 
     @property
+    def void(self) -> bool:
+        """Whether what its newest try measured may be no measurement."""
+        return self.measured.void
+
+    @property
     def good(self) -> bool:
         """Whether it is in a hard bin 1."""
         return self.state == State.DONE and is_good(self.hard)
@@ -159,6 +164,11 @@ class Facts:
     wafer: Identity | None = None
     retest: Retest | None = None
     made: float = field(default_factory=time.time)
+
+    @property
+    def valid(self) -> tuple[DieFacts, ...]:
+        """The dies whose newest try is not void: only of these anything measured counts."""
+        return tuple(die for die in self.dies if not die.void)
 
     @property
     def good(self) -> int:
@@ -263,7 +273,7 @@ def facts_of(
         calibrations={k: v for d in dies for k, v in d.measured.calibrations.items()},
         pictures=pictures_of_run(meta),
         comparison=comparison,
-        accuracies=tuple(dict.fromkeys(text for d in subjects for text in d.measured.terms)),
+        accuracies=tuple(dict.fromkeys(text for d in subjects if not d.void for text in d.measured.terms)),
         faults=rehearsal(state),
         rehearsal=rehearsal_text(state),
         wafer=Identity.of(state),

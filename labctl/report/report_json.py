@@ -38,7 +38,7 @@ def as_json(facts: Facts) -> str:
             "cells": [asdict(cause) for cause in defects_of_cells(facts)],
         },
         "networks": [
-            {**asdict(one), "drop": one.drop} for one in over_dies((d.name, d.measured.networks) for d in facts.dies)
+            {**asdict(one), "drop": one.drop} for one in over_dies((d.name, d.measured.networks) for d in facts.valid)
         ],
     }
     plain = _plain({"format": FORMAT, **counts, **asdict(_without(facts)), "figures": declared, **made_of})

@@ -70,3 +70,10 @@ def test_a_figure_over_dies_has_every_die_and_its_limits() -> None:
     alone = of_figure(R_P, [2000.0, 2000.0], PassRange())
     assert alone is not None
     assert sum(alone.bars[0].counts) == 2
+
+
+def test_a_limit_of_a_resistance_that_no_conductance_has_is_no_line() -> None:
+    for nothing in (0.0, -1e3, 5e-324):
+        limits = {"r_p": PassRange(nothing, 4000.0)}
+        (chart, *_) = distributions(counts(d60=4e-4), Comparison(limits, Figures([R_P])))
+        assert [line.text for line in chart.lines] == ["R_P ≤ 4.00 kΩ"]

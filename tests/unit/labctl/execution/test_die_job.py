@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from labctl.analysis import figures
+from labctl.analysis.measurements import measure
 from labctl.config.bins import BinRule
 from labctl.core.die import DieWrapper
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError, StorageError
 from labctl.core.events import ContactProved, DieEnded, DieEvent, DieResumed, InstrumentWarned, StageEnded, StageStarted
-from labctl.core.figure import Figure
+from labctl.core.figure import Figure, Figures
 from labctl.core.limits import Limits
 from labctl.core.operations import Glance
 from labctl.core.rebuild import Rebuild
@@ -28,6 +29,7 @@ from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
 from labctl.storage.locks import hold
+from labctl.storage.results import DieData
 from protocols.bias import read_bias
 from protocols.survey import Survey
 from sim_backend.description import DieDescription
@@ -144,6 +146,10 @@ def test_a_die_whose_contact_is_gone_at_the_end_of_a_stage_is_void_and_has_no_fi
     assert [s for s, e in events if isinstance(e, StageEnded) and e.reason.startswith("void: ")] == ["twice"]
     ended = next(e for _, e in events if isinstance(e, DieEnded))
     assert (ended.state, ended.figures) == (State.ERROR, {})
+    measured, counts = measure(DieData.of_run(tmp_path, "D1", "D1", ""), Figures(()))
+    assert measured.void
+    assert measured.cells == 6  # what its tables hold is shown, and counts nowhere
+    assert (counts.sizes, counts.pulses) == ([], {})
     assert [(s, e.text) for s, e in events if isinstance(e, InstrumentWarned)] == [
         ("survey", "smu1: 1234 the fan is slow")
     ]

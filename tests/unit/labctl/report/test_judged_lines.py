@@ -4,8 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from labctl.analysis.distributions import Comparison
+from labctl.config.pass_range import limits_of
 from labctl.core.die_state import State
 from labctl.report.judged_lines import lines, lines_of
+from labctl.report.judged_parts import judgement_of
+from labctl.report.judgement import capabilities, values_of
+from labctl.report.report_data import gather
 from labctl.storage.run_log import DieState, RunState, Try, read_state
 from tests.declared import FIGURES
 
@@ -44,3 +49,21 @@ def test_nothing_is_said_where_nothing_judges(night: Callable[[str], Path], tmp_
     assert list(lines(replace(state, meta={**state.meta, "bins": []}))) == []
     assert list(lines_of(tmp_path)) == []
     assert list(lines(read_state(night("start")))) == []
+
+
+def test_the_page_and_these_lines_take_the_same_dies_for_a_limit(night: Callable[[str], Path]) -> None:
+    ended = [die((1, 1), 1.0), die((0, 0), 0.8), die((2, 2), 1.1)]
+    cut = replace(die((3, 3), 0.1).tries[0], state=State.INTERRUPTED, bin="", hard=0, rule="")
+    state = run([*ended, DieState("x3y3", (3, 3), (cut,), State.INTERRUPTED)])
+    facts = gather(night("kill"))
+    shown = [replace(facts.dies[0], name=one.name, bin=one.bin, figures=one.tries[0].figures) for one in state.subjects]
+    facts = replace(facts, dies=tuple(shown), figures=(FIGURES["tmr"],), comparison=Comparison(limits_of(RULES)))
+    (of_page,) = capabilities(facts)
+    assert of_page.interval is not None
+    assert of_page.dies == 3
+    (line,) = (line for line in lines(state) if line.startswith("TMR, "))
+    assert line == "TMR, at least 90.0 %: 1 of 3 dies beyond, mean 96.7 %, Cpk 0.15 (-0.26 to 0.55)"
+    assert line.endswith(f"Cpk {of_page.cpk:.2f} ({of_page.interval[0]:.2f} to {of_page.interval[1]:.2f})")
+    (chart,) = judgement_of(facts, {}).charts
+    assert chart[1] == f"Cpk {of_page.cpk:.2f}"
+    assert values_of(shown, "tmr") == [1.0, 0.8, 1.1]

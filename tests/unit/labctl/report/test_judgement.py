@@ -1,14 +1,16 @@
 """What rules made of the dies of a run: causes in words, every rule that is true, and nothing where nothing judges."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from labctl.analysis.distributions import Comparison
 from labctl.config.pass_range import limits_of
-from labctl.report import judgement
+from labctl.report import judgement, page_parts
 from labctl.report.judged_parts import judgement_of
 from labctl.report.report_data import DieFacts, Facts, gather
+from labctl.report.report_json import as_json
 from tests.declared import FIGURES
 
 Night = Callable[[str], Path]
@@ -65,3 +67,17 @@ def test_every_limit_of_a_figure_over_dies_is_drawn_however_far_away(night: Nigh
     assert chart[2].count('class="line line-limit"') == 1
     assert ">R_P ≥ 2.45 kΩ</text>" in chart[2]
     assert ">0.5</text>" not in chart[2]  # there is no half die
+
+
+def test_a_void_last_try_counts_in_no_network_no_defect_and_no_spread(night: Night) -> None:
+    facts = gather(night("end"))
+    whole = next(die for die in facts.dies if any(one["accuracy_test"] is not None for one in die.measured.networks))
+    bad = tuple({**one, "accuracy_test": 0.1} for one in whole.measured.networks)
+    lost = replace(whole, name="V", bin="error", hard=7, state="error", figures={},
+                   measured=replace(whole.measured, networks=bad, void=True))  # fmt: skip
+    alone, beside = replace(facts, dies=(whole,)), replace(facts, dies=(whole, lost))
+    assert page_parts.networks(beside) == page_parts.networks(alone)
+    assert json.loads(as_json(beside))["networks"] == json.loads(as_json(alone))["networks"]
+    assert judgement.defects_of_cells(beside) == judgement.defects_of_cells(alone)
+    assert list(page_parts.spreads(beside)) == list(page_parts.spreads(alone))
+    assert not list(page_parts.spreads(replace(facts, dies=(lost,))))
