@@ -1,33 +1,28 @@
 """Dies under the needles of a bench or of its twin: approach a die, check its contact, leave it safe."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from instruments.before_a_die import arrive, clean_for_contact, held, loaded
 from instruments.bench import Bench
 from instruments.contact import Needles, check_contact, check_first_contact
-from instruments.fiducial import FiducialResult, Ground, PadGround, fits, prove
+from instruments.fiducial import FiducialResult, PadGround, fits
 from instruments.open_bench import OpenBench
 from instruments.probed_die import ProbedDie
-from instruments.touches import lift, touch_down
 from labctl.core.body import ReadyDie, Say, _quiet
-from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError, LabError, LeftUnverified
 from labctl.core.fiducial import Fiducial
-from labctl.core.prober import BinMap, Compensated, Heating, Loading, Prober
+from labctl.core.prober import Compensated
 from labctl.core.rebuild import Rebuild
 from labctl.core.site import Site, Spot
 from labctl.core.transport import Transport
-from labctl.core.units import Kelvin, Ohm, Second
+from labctl.core.units import Second
+from labctl.station.prober_session import ProberSession, by_pads
 from labctl.station.simulated import VISIT
 from labctl.storage.stress_ledger import StressLedger
-
-VISITED: Second = 300.0
-"""Longest time of an approach without heating."""
 
 
 class AnyTwin(Protocol):
@@ -58,7 +53,7 @@ class AnyTwin(Protocol):
         ...
 
 
-class OnBench:
+class OnBench(ProberSession[OpenBench]):
     """A bench or its twin; leaving the context makes it safe.
 
     Args:
@@ -69,13 +64,13 @@ class OnBench:
     def __init__(
         self, bench: Bench, opened: OpenBench, twin: AnyTwin | None, ledger: StressLedger | None = None
     ) -> None:
-        self.bench, self.opened, self.twin, self._ledger = bench, opened, twin, ledger
+        super().__init__(opened, opened.wait, ledger)
+        self.bench, self.twin = bench, twin
         self.anew = twin is not None
         """Whether the next die is as it was made, as the dies of a new twin are."""
-        self._fiducials: list[FiducialResult] = []
-        self._wafer: dict[str, Any] = {}
-        self.temperature: Kelvin | None = None
-        """To which the chuck is set where the bench file asks for it; None: as it is."""
+
+    def _footing(self) -> Needles:
+        return Needles(self.opened.die)
 
     @property
     def rebuild(self) -> Rebuild:
@@ -85,9 +80,7 @@ class OnBench:
     @property
     def patience(self) -> Second:
         """Longest time of an approach, s; infinite where a person moves the needles."""
-        prober = self.opened.prober
-        heating = prober.heating_patience if isinstance(prober, Heating) else 0.0
-        return math.inf if getattr(prober, "by_hand", False) else VISITED + heating
+        return math.inf if getattr(self.opened.prober, "by_hand", False) else self._moved_patience()
 
     def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
         """Bring `subject` under the needles and make contact; without a prober it is there, and contact is checked.
@@ -101,49 +94,17 @@ class OnBench:
         die = opened.turn_to(description.nominal, description.polarity)
         record: dict[str, Any] = {"identities": dict(opened.identities), "calibrations": dict(opened.calibrations)}
         if opened.prober is not None:
-            say(State.MOVING)
-            prober, needles, cleaned = opened.prober, Needles(die), list[str]()
-            at = (*subject.at, *(() if subject.subsite is None else (subject.subsite,)))
-            record |= {"wafer": self._wafer} if self._wafer else {}
-            record |= held(needles, prober, self.temperature, opened.wait, opened.permit)
-            place = arrive(needles, prober, at, cleaned)
-            say(State.CONTACT_CHECK)
-
-            def again() -> None:
-                say(State.RETOUCH)
-                clean_for_contact(needles, prober, at, cleaned)
-                say(State.CONTACT_CHECK)
-
-            before, touching = self._touches(subject), partial(self._touching, subject)
-            touched = touch_down(needles, prober, before, retouching=again, touching=touching)
-            record |= {
-                "place": [place.col, place.row],
-                "touches": touched.touches,
-                "contact_resistance": _by_pads(touched.resistance),
-            }
-            if cleaned:
-                record["cleaned"] = cleaned
-            if self._fiducials:
-                record["fiducials"], self._fiducials = [fiducial_json(fiducial) for fiducial in self._fiducials], []
+            self._touch(subject, opened.prober, say, record)
         else:
-            record["contact_resistance"] = _by_pads(check_first_contact(die))
+            record["contact_resistance"] = by_pads(check_first_contact(die))
         return self._ready(die, subject, record)
 
     def _ready(self, die: ProbedDie, subject: Site, record: dict[str, Any]) -> ReadyDie:
-        ready = ReadyDie(die, record, prove=lambda: _by_pads(check_contact(die)), warnings=self.opened.warnings)
+        ready = ReadyDie(die, record, prove=lambda: by_pads(check_contact(die)), warnings=self.opened.warnings)
         if self.twin is None:
             return ready
         twin, spot, first = self.twin, subject.spot, subject.visit << VISIT
         return replace(ready, truth=partial(twin.truth, spot), seek=lambda number: twin.seek(spot, first + number))
-
-    def _touches(self, subject: Site) -> int:
-        """Return how often the needles of this bench have touched a die before."""
-        return 0 if self._ledger is None else self._ledger.touches(subject.wafer, subject.serial, self.bench.name)
-
-    def _touching(self, subject: Site | None) -> None:
-        """Count a touch that is about to happen."""
-        if self._ledger is not None and subject is not None:
-            self._ledger.touch(subject.wafer, subject.serial, self.bench.name)
 
     def prove(self, fiducials: Sequence[Fiducial], subjects: Iterable[Site]) -> list[FiducialResult]:
         """Verify at fiducials that the map lies where the prober assumes it; see `instruments.fiducial.prove`.
@@ -156,48 +117,18 @@ class OnBench:
         Raises:
             BenchError: it does not, or the bench has no prober.
             ContactError: no structure conducts.
+            InstrumentError: the chuck does not settle, or an instrument did not answer as expected.
         """
         if self.opened.prober is None:
             raise BenchError(f"the wafer has fiducials, and the bench '{self.bench.name}' has no prober to go there")
         fits(self.bench, fiducials)
-        ground = PadGround(self.opened.die)
-        self._fiducials = prove_map(ground, self.opened.prober, fiducials, subjects, self._touches, self._touching)
+        self._prove(PadGround(self.opened.die), self.opened.prober, fiducials, subjects)
         return self._fiducials
-
-    @property
-    def loading_patience(self) -> Second:
-        """Longest time of having a wafer on the chuck, s."""
-        prober = self.opened.prober
-        return VISITED + (prober.loading_patience if isinstance(prober, Loading) else 0.0)
-
-    def load(self, wafer: str, slot: int, ask: Callable[[str], bool]) -> None:
-        """Have a wafer on the chuck, by the prober or by a person; it is recorded with each die.
-
-        Raises:
-            BenchError: the bench has no prober.
-            ContactError: nobody says that it is there.
-            InstrumentError: the prober has another wafer, or refuses.
-        """
-        prober = self.opened.prober
-        if prober is None:
-            raise BenchError(f"the campaign says slot {slot}, and the bench '{self.bench.name}' has no prober")
-        self._wafer = loaded(Needles(self.opened.die), prober, wafer, slot, ask)
-
-    def mark(self, subject: Site, hard: int) -> None:
-        """Show the bin of a die on the prober's own map, where the bench file asks for it.
-
-        Raises:
-            InstrumentError: the prober does not take it.
-        """
-        prober = self.opened.prober
-        if isinstance(prober, BinMap) and prober.bins_on_map:
-            prober.set_bin(*subject.at, subject.subsite, hard)
 
     def leave(self) -> None:
         """Switch the outputs off, verified, and lift the needles as the bench file says."""
         self.opened.off()
-        if self.opened.prober is not None:
-            lift(Needles(self.opened.die), self.opened.prober)
+        self._lift()
 
     def __enter__(self) -> Self:
         return self
@@ -214,45 +145,6 @@ class OnBench:
                 self._ledger.close()
             if self.twin is not None:
                 self.twin.close()
-
-
-def prove_map(
-    ground: Ground,
-    prober: Prober,
-    fiducials: Sequence[Fiducial],
-    subjects: Iterable[Site],
-    touches: Callable[[Site], int],
-    touching: Callable[[Site | None], None],
-) -> list[FiducialResult]:
-    """Verify at fiducials that the map lies where the prober assumes it.
-
-    Args:
-        subjects: all dies of the wafer, tested or not.
-        touches: returns how often a die was touched before. touching: counts a touch, of None where there is no die.
-
-    Raises:
-        BenchError, ContactError: as `instruments.fiducial.prove`.
-    """
-    sites = list(subjects)
-    first = {s.at: s for s in reversed(sites) if s.spot[2] == 0}
-    return prove(
-        ground,
-        prober,
-        fiducials,
-        {s.at for s in sites},
-        {f.at: touches(first[f.at]) for f in fiducials if f.at in first},
-        lambda spot: touching(first.get(spot)),
-    )
-
-
-def fiducial_json(fiducial: FiducialResult) -> dict[str, Any]:
-    """Return the measurement at a fiducial as a journal holds it."""
-    return {"at": list(fiducial.at), "touches": fiducial.touches, "resistance": dict(fiducial.resistance)}
-
-
-def _by_pads(resistance: Mapping[tuple[str, str], Ohm]) -> dict[str, Ohm]:
-    """Return resistances by the names of their two pads, as a journal holds them."""
-    return {f"{a}-{b}": ohm for (a, b), ohm in resistance.items()}
 
 
 class ByHand(OnBench):
@@ -276,7 +168,7 @@ class ByHand(OnBench):
         if self.opened.old_errors:
             record["old_errors"] = {name: list(errors) for name, errors in self.opened.old_errors.items()}
         try:
-            record["contact_resistance"] = _by_pads(check_first_contact(die))
+            record["contact_resistance"] = by_pads(check_first_contact(die))
         except ContactError as error:
             if isinstance(prober, Compensated) and not prober.at_contact_height():
                 raise

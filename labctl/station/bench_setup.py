@@ -240,7 +240,7 @@ class Station:
         lease: Callable[[Second], None] = lambda seconds: None,
     ) -> Iterator[OnBench | OnBoard]:
         """Connect to the bench or its `twin`, have the wafer of the slot on the chuck, verify the map at the fiducials
-        if there are some, and leave it safe.
+        if there are some, at the temperature of the campaign, and leave it safe.
 
         Args:
             lease: called with the longest time that what follows takes, s.
@@ -261,5 +261,6 @@ class Station:
                 lease(body.loading_patience)
                 body.load(self.subjects[0].wafer, self.slot, operator or (lambda text: True))
             if self.fiducials:
+                lease(body.patience)
                 body.prove(self.fiducials, (*self.subjects, *self.others))
             yield body

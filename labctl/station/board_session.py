@@ -11,39 +11,36 @@ compared then.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from instruments.before_a_die import arrive, clean_for_contact, held, loaded
 from instruments.board_bench import Exchange
 from instruments.board_needles import BoardNeedles
 from instruments.fiducial import FiducialResult, LineGround, fits
 from instruments.manual_prober import TypeIn
 from instruments.open_board import OpenBoard
-from instruments.touches import lift, touch_down
 from labctl.core.board import Identifying, Releasing
 from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.die_state import State
-from labctl.core.errors import BenchError, ContactError, LabError, LeftUnverified
+from labctl.core.errors import ContactError, LabError, LeftUnverified
 from labctl.core.fiducial import Fiducial
-from labctl.core.prober import Compensated, Heating, Loading, Prober
+from labctl.core.prober import Compensated, Prober
 from labctl.core.rebuild import Rebuild
 from labctl.core.site import Site
-from labctl.core.units import Kelvin, Second
-from labctl.station.bench_session import AnyTwin, fiducial_json, prove_map
+from labctl.core.units import Second
+from labctl.station.bench_session import AnyTwin
+from labctl.station.prober_session import ProberSession
 from labctl.station.simulated import VISIT
 from labctl.storage.stress_ledger import StressLedger
 
-PATIENCE: Second = 300.0
-"""Longest time in which a board takes another die."""
 ASKED = 3
 """How often a person is asked for a die."""
 
 
-class OnBoard:
+class OnBoard(ProberSession[OpenBoard]):
     """A board or its twin; leaving the context makes it safe.
 
     Args:
@@ -62,18 +59,17 @@ class OnBoard:
         by_hand: bool = False,
         ledger: StressLedger | None = None,
     ) -> None:
-        self.opened, self.twin, self._type_in = opened, twin, type_in
-        self._by_hand, self._ledger = by_hand, ledger
+        super().__init__(opened, time.sleep if twin is None else twin.wait, ledger)
+        self.twin, self._type_in, self._by_hand = twin, type_in, by_hand
         self.anew = twin is not None
         """Whether the next die is as it was made, as the die of a new twin is."""
         self._exchanged = opened.bench.exchange is Exchange.BY_HAND and not by_hand
-        self._fiducials: list[FiducialResult] = []
-        self._wait = time.sleep if twin is None else twin.wait
-        self._wafer: dict[str, Any] = {}
-        self.temperature: Kelvin | None = None
-        """To which the chuck is set where the bench file asks for it; None: as it is."""
         self._on: str | None = None
         """What the die on the board is called; None before the first was asked for."""
+
+    def _footing(self) -> BoardNeedles:
+        assert self.opened.needles is not None, "a board with a prober has needles"
+        return self.opened.needles
 
     @property
     def rebuild(self) -> Rebuild:
@@ -84,9 +80,7 @@ class OnBoard:
     def patience(self) -> Second:
         """Longest time of an approach, s; infinite where a person exchanges dies or moves the needles."""
         asks = self._exchanged and self.twin is None
-        prober = self.opened.prober
-        heating = prober.heating_patience if isinstance(prober, Heating) else 0.0
-        return math.inf if asks or getattr(prober, "by_hand", False) else PATIENCE + heating
+        return math.inf if asks or getattr(self.opened.prober, "by_hand", False) else self._moved_patience()
 
     def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
         """Return the die of the board as `subject`.
@@ -105,48 +99,21 @@ class OnBoard:
             record["die_id"] = self._exchange(subject)
         die = opened.turn_to(description.nominal, description.polarity)
         ready = ReadyDie(die, record, warnings=opened.warnings)
-        if opened.prober is not None and opened.needles is not None:
-            prober, needles = opened.prober, opened.needles
+        if (prober := opened.prober) is not None:
+            needles, proved = self._footing(), True
             if self._by_hand:
                 proved = under_needles(prober, needles, record)
             else:
-                proved = self._touch(subject, prober, needles, record, say)
+                self._touch(subject, prober, say, record)
+                self._recognise(subject, prober, record)
             ready = replace(ready, prove=needles.check_contact if proved else None)
         if self.twin is None:
             return ready
         twin, spot, first = self.twin, subject.spot, subject.visit << VISIT
         return replace(ready, truth=partial(twin.truth, spot), seek=lambda number: twin.seek(spot, first + number))
 
-    def _touch(self, subject: Site, prober: Prober, needles: BoardNeedles, record: dict[str, Any], say: Say) -> bool:
-        """Bring `subject` under the needles and make contact; write down how. Return that contact is proved.
-
-        Raises:
-            ContactError: a line does not touch after the touches that are allowed, or it is another die.
-        """
-        say(State.MOVING)
-        cleaned = list[str]()
-        at = (*subject.at, *(() if subject.subsite is None else (subject.subsite,)))
-        record |= {"wafer": self._wafer} if self._wafer else {}
-        record |= held(needles, prober, self.temperature, self._wait, self.opened.permit)
-        place = arrive(needles, prober, at, cleaned)
-        say(State.CONTACT_CHECK)
-
-        def again() -> None:
-            say(State.RETOUCH)
-            clean_for_contact(needles, prober, at, cleaned)
-            say(State.CONTACT_CHECK)
-
-        before, touching = self._touches(subject), partial(self._touching, subject)
-        touched = touch_down(needles, prober, before, retouching=again, touching=touching)
-        if cleaned:
-            record["cleaned"] = cleaned
-        if self._fiducials:
-            record["fiducials"], self._fiducials = [fiducial_json(fiducial) for fiducial in self._fiducials], []
-        record |= {
-            "place": [place.col, place.row],
-            "touches": touched.touches,
-            "contact_resistance": dict(touched.resistance),
-        }
+    def _recognise(self, subject: Site, prober: Prober, record: dict[str, Any]) -> None:
+        """Compare what the die under the needles says of itself, if its board reads it; ContactError if another."""
         if isinstance(board := self.opened.board, Identifying):
             self.opened.permit()  # reading what a die is called gives it power
             met = board.die_id()
@@ -156,19 +123,6 @@ class OnBoard:
                     "whether the map lies where the prober has it"
                 )
             record["die_id"] = {"name": met, "by": "read by the board"}
-        return True
-
-    def _touches(self, subject: Site) -> int:
-        """Return how often the needles of this bench have touched a die before."""
-        return 0 if self._ledger is None else self._ledger.touches(*self._key(subject))
-
-    def _touching(self, subject: Site | None) -> None:
-        """Count a touch that is about to happen."""
-        if self._ledger is not None and subject is not None:
-            self._ledger.touch(*self._key(subject))
-
-    def _key(self, subject: Site) -> tuple[str, str, str]:
-        return subject.wafer, subject.serial, self.opened.bench.name
 
     def prove(self, fiducials: Sequence[Fiducial], subjects: Sequence[Site]) -> list[FiducialResult]:
         """Verify at fiducials that the map lies where the prober assumes it: at each all lines of a die touch, or none.
@@ -181,14 +135,13 @@ class OnBoard:
         Raises:
             BenchError: it does not, or the bench has no prober.
             ContactError: no place that has a die conducts.
+            InstrumentError: the chuck does not settle, or an instrument did not answer as expected.
         """
         opened, description = self.opened, subjects[0].description
         fits(opened.bench, fiducials)
         assert opened.prober is not None, "fiducials are refused without a prober"
-        assert opened.needles is not None, "and a prober has needles"
         opened.turn_to(description.nominal, description.polarity)
-        ground = LineGround(opened.needles)
-        self._fiducials = prove_map(ground, opened.prober, fiducials, subjects, self._touches, self._touching)
+        self._prove(LineGround(self._footing()), opened.prober, fiducials, subjects)
         return self._fiducials
 
     def _exchange(self, subject: Site) -> dict[str, str]:
@@ -219,31 +172,11 @@ class OnBoard:
         wrong = f"it says it is '{met}'" if met else "no die was put on the board"
         raise ContactError(f"die {name} was asked for, and {wrong}")
 
-    @property
-    def loading_patience(self) -> Second:
-        """Longest time of having a wafer on the chuck, s."""
-        prober = self.opened.prober
-        return PATIENCE + (prober.loading_patience if isinstance(prober, Loading) else 0.0)
-
-    def load(self, wafer: str, slot: int, ask: Callable[[str], bool]) -> None:
-        """Have a wafer on the chuck, by the prober or by a person; it is recorded with each die.
-
-        Raises:
-            BenchError: the bench has no prober.
-            ContactError: nobody says that it is there.
-            InstrumentError: the prober has another wafer, or refuses.
-        """
-        opened = self.opened
-        if opened.prober is None or opened.needles is None:
-            raise BenchError(f"the campaign says slot {slot}, and the bench '{opened.bench.name}' has no prober")
-        self._wafer = loaded(opened.needles, opened.prober, wafer, slot, ask)
-
     def leave(self) -> None:
         """Switch every line off, verified, and lift the needles, by hand not."""
-        opened = self.opened
-        opened.off()
-        if opened.prober is not None and opened.needles is not None and not self._by_hand:
-            lift(opened.needles, opened.prober)
+        self.opened.off()
+        if not self._by_hand:
+            self._lift()
 
     def __enter__(self) -> Self:
         return self

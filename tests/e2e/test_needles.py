@@ -12,6 +12,7 @@ from labctl import files
 from labctl.core.errors import BenchError, ContactError, InstrumentError
 from labctl.core.events import Approached, DieEvent
 from labctl.core.exit_codes import Status
+from labctl.core.fiducial import Fiducial
 from labctl.core.site import Site
 from labctl.execution import die_job
 from labctl.execution.die_job import Job, run_die
@@ -308,6 +309,24 @@ def test_nothing_sets_a_chuck_unless_the_bench_file_asks_for_it(night, tmp_path)
     assert [r.outcome.status for r in results] == [Status.SUCCESS] * 3
     assert twin.instruments["prober"].state.setpoint == 25.0
     assert "chuck_temperature" not in approaches(tmp_path, ["D0"])[0]
+
+
+def test_the_map_is_proved_at_the_temperature_of_the_dies(small):
+    own = small.BENCH["instruments"]
+    hot = {**HOT, "soak": "0 s", "compensates_temperature": True}
+    bench = small.Bench.model_validate(
+        {**small.BENCH, "instruments": {**own, "prober": {**own["prober"], **hot}}}, context={"file": True}
+    )
+    subjects = (Site("D0", small.description(), 5, (0, 0)),)
+    fiducials = (Fiducial(at=(0, 0), expect="contact"), Fiducial(at=(1, 0), expect="no contact"))
+    station = Station(bench, subjects, sim="bytes", fiducials=fiducials, temperature=358.15)
+    twin, leases, seen = station.twin(), [], []
+    commands = twin.instruments["prober"]._commands
+    touch, chuck = commands["move_chuck_contact"], twin.instruments["prober"].state
+    commands["move_chuck_contact"] = lambda arguments: seen.append(chuck.temperature) or touch(arguments)
+    with station.opened(lambda text: True, twin, lease=leases.append) as body:
+        assert len(body._fiducials) == 2
+    assert (min(seen), leases) == (pytest.approx(85.0, abs=0.5), [300.0 + 3600.0])
 
 
 def cassette_station(small):

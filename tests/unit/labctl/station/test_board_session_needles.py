@@ -11,6 +11,7 @@ from instruments.board_bench import BoardBench
 from instruments.board_contact import line_shares
 from instruments.fiducial import fits
 from labctl.core.bias import Bias
+from labctl.core.body import Marking
 from labctl.core.die_state import State
 from labctl.core.driver import Driver, DriverKind, Wire
 from labctl.core.errors import BenchError, ContactError, InstrumentError, SwitchedOff
@@ -71,6 +72,20 @@ def test_one_die_after_the_other_is_touched_without_power_and_proved_at_15_mV(pr
     assert audit.events == []
     assert audit.first_bias == pytest.approx([15e-3] * 3, abs=1e-3)
     assert body.patience == 300.0
+
+
+def test_a_board_loads_its_wafer_and_shows_bins_on_the_map_where_the_bench_file_says_so():
+    dies = sites()
+    for asked, bins in ((True, {(1, 0, None): 5}), (False, {})):
+        prober = {**SENTIO, "bins_on_map": asked, "cassette": "cas1"}
+        with on_bench(bench(prober), dies, "bytes") as body:
+            assert isinstance(body, Marking)
+            body.load("W03", 3, lambda text: False)
+            assert body.approach(dies[1]).notes["wafer"]["aligned"]
+            body.leave()
+            body.mark(dies[1], 5)
+            assert body.twin.instruments["prober"].bins.bins == bins
+            assert body.loading_patience == 300.0 + 3 * 600.0
 
 
 @pytest.fixture
