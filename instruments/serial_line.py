@@ -1,24 +1,21 @@
 """The transport over a serial line. Verified against pyvisa-py 0.8.1 on pseudo-terminals, not on a real line.
 
 A serial line has no connection: what an instrument still has to say comes after the port was opened anew. So the line
-is listened to until it is quiet, and the probe is asked again while more comes than its one reply.
+is listened to until it is quiet, and the probe is asked again while more comes than its one reply. A line that was half
+sent when its program ended is still there as well: making safe ends it first.
 """
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from instruments.carrier import SerialLine
-from instruments.transport import LISTEN
+from instruments.transport import TRIES
 from instruments.visa import VisaTransport, serial_settings
-from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.errors import BenchError
 from labctl.core.units import Second
 
 QUIET: Second = 0.1
 """[?] A line on which nothing has come for so long is quiet."""
-TRIES = 5
-REPLY = 1000
-"""Bytes of a reply that the time of a query has room for, beside its deadline."""
 
 
 class SerialTransport(VisaTransport):
@@ -35,15 +32,10 @@ class SerialTransport(VisaTransport):
         super().__init__(resource, **others)
         self._line_settings, self._clear = line, clear
 
-    def resync(self) -> None:
-        """Open the port anew, and send the probe until one reply answers it and nothing follows."""
-        with self._lock:
-            for _ in range(TRIES):
-                super().resync()
-                if self._urgent or not (self._more() or self._pending):
-                    return
-            self._stale = True
-            raise InstrumentError(f"{self._called} says more than it is asked for; {LISTEN}")
+    @property
+    def seconds_per_byte(self) -> Second:
+        """Time that a byte is on the line, s."""
+        return self._line_settings.seconds_per_byte
 
     def _open(self) -> None:
         try:
@@ -67,10 +59,13 @@ class SerialTransport(VisaTransport):
         time.sleep(QUIET)
         return self._unread()
 
+    def _says_more(self) -> bool:
+        return self._more() or super()._says_more()
+
     def _break_in(self) -> None:
+        """Open the port, clear the instrument if it can be cleared, and end the line that somebody may have begun."""
         self._open()
-        if self._clear:
-            self._send(self._clear, time.monotonic() + self.deadlines.setting)
+        self._put_bytes(self._clear + b"\n", time.monotonic() + self.deadlines.setting)
 
     def _send(self, data: bytes, deadline: float) -> None:
         super()._send(data.replace(b"\n", self._line_settings.end.encode()), deadline)
@@ -80,6 +75,5 @@ class SerialTransport(VisaTransport):
         data: bytes = self._resource.read_bytes(max(1, self._waiting_bytes()))
         return data.replace(b"\r", b"\n") if self._line_settings.terminator == "cr" else data
 
-    def _exchange(self, text: str, last: Callable[[str], bool], seconds: Second) -> list[str]:
-        on_the_line = (len(text) + REPLY) * self._line_settings.seconds_per_byte
-        return super()._exchange(text, last, seconds + on_the_line)
+    def _transit(self, size: int) -> Second:
+        return size * self.seconds_per_byte

@@ -22,6 +22,10 @@ Log = Callable[[str, bytes], None]
 """Receives every byte: ">" with bytes sent, "<" with bytes received, "!" with an event."""
 
 LONGEST_LINE = 1 << 20
+REPLY = 1000
+"""Bytes of a reply that the time of a query has room for, beside its deadline."""
+TRIES = 5
+"""How often a link is resynchronised while more comes than the one reply to the probe."""
 
 LOOK = "check that it is on, connected and free"
 """Advice where an instrument does not answer."""
@@ -140,7 +144,7 @@ class LineTransport(ABC):
         """Send lines of text as one message."""
         with self._lock:
             self._ready()
-            self._put(text, time.monotonic() + self.deadlines.setting)
+            self._put(text, time.monotonic() + self.deadlines.setting + self._transit(len(text)))
 
     def query(self, text: str, *, wait: Wait = Wait.QUERY, extra: Second = 0.0) -> str:
         """Return the one line that answers `text`; LinkTimeoutError if none comes in time."""
@@ -158,7 +162,7 @@ class LineTransport(ABC):
         """Send bytes that nothing answers."""
         with self._lock:
             self._ready()
-            self._put_bytes(data, time.monotonic() + self.deadlines.setting)
+            self._put_bytes(data, time.monotonic() + self.deadlines.setting + self._transit(len(data)))
 
     def exchange(
         self, data: bytes, whole: Callable[[bytes], bool], *, wait: Wait = Wait.QUERY, extra: Second = 0.0
@@ -185,15 +189,24 @@ class LineTransport(ABC):
             return self._exchange_bytes(data + ask, whole, self.deadlines.query)
 
     def resync(self) -> None:
-        """Drop the present exchange, connect afresh and send the probe; raises if the instrument does not answer it."""
+        """Drop the present exchange, connect afresh and send the probe, until one reply answers it and no more.
+
+        Raises:
+            InstrumentError: the instrument does not answer it, or says more than it is asked for.
+        """
         with self._lock:
-            self._log_bytes("!", b"resynchronise")
+            for _ in range(TRIES):
+                self._log_bytes("!", b"resynchronise")
+                self._stale = True
+                self._pending = b""
+                self._reopen()
+                self._stale = False
+                if self._probe is not None and not self._urgent:
+                    self._exchange(self._probe, lambda line: True, self.deadlines.query)
+                if self._urgent or not self._says_more():
+                    return
             self._stale = True
-            self._pending = b""
-            self._reopen()
-            self._stale = False
-            if self._probe is not None and not self._urgent:
-                self._exchange(self._probe, lambda line: True, self.deadlines.query)
+            raise InstrumentError(f"{self._called} says more than it is asked for; {LISTEN}")
 
     def cut_in(self, text: str, ask: str, last: Callable[[str], bool]) -> list[str]:
         """Interrupt any exchange: send `text` as the first bytes of a fresh connection, and only then `ask`.
@@ -217,7 +230,7 @@ class LineTransport(ABC):
             self._stale = True
             self._pending = b""
             self._break_in()
-            return self._exchange(f"{text}\n{ask}", last, self.deadlines.query)
+            return self._exchange(f"{text}\n{ask}", last, self.deadlines.query, room=0)
 
     def ask_nothing_first(self) -> None:
         """From now on connect afresh without sending the probe: a query may hang where a command would not."""
@@ -231,7 +244,17 @@ class LineTransport(ABC):
         if self._stale or self._pending or self._unread():
             self.resync()
 
-    def _exchange(self, text: str, last: Callable[[str], bool], seconds: Second) -> list[str]:
+    def _says_more(self) -> bool:
+        """Return whether more has come than the reply to the probe."""
+        return bool(self._pending)
+
+    def _transit(self, size: int) -> Second:
+        """Return how long so many bytes are on the way, s."""
+        return 0.0
+
+    def _exchange(self, text: str, last: Callable[[str], bool], seconds: Second, room: int = REPLY) -> list[str]:
+        """Return the lines that answer `text` within `seconds`, beside what it and `room` bytes are on the way."""
+        seconds += self._transit(len(text) + room)
         deadline = time.monotonic() + seconds
         self._put(text, deadline)
         lines: list[str] = []

@@ -222,6 +222,11 @@ class VisaTransport(LineTransport):
         self._reopen()
 
     @property
+    def seconds_per_byte(self) -> Second:
+        """Time that a byte is on the way, s, where that counts."""
+        return 0.0
+
+    @property
     def has_unread(self) -> bool:
         """Whether something has come that nobody has asked for, or the other side is gone."""
         return self._unread()

@@ -75,9 +75,9 @@ class HislipServer:
             kind, _, parameter, payload = _receive(connection, stopping)
             if kind == INITIALIZE and payload.lower() in (b"", b"hislip0"):
                 self._begin(connection, stopping)
-            elif kind == ASYNC_INITIALIZE and self._joins(parameter, connection):
+            elif kind == ASYNC_INITIALIZE and (link := self._joined(parameter, connection)) is not None:
                 _send(connection, ASYNC_INITIALIZE_RESPONSE, 0, _VENDOR)
-                self._asynchronous(connection, self._links[parameter], stopping)
+                self._asynchronous(connection, link, stopping)
             else:
                 _send(connection, FATAL, BAD_INITIALIZATION, 0, b"invalid initialization sequence")
         except (ConnectionError, TimeoutError, OSError):
@@ -91,23 +91,24 @@ class HislipServer:
                 return
             number = next(n for n in iter(lambda: secrets.randbits(16), -1) if n and n not in self._links)
             link = self._links[number] = _Link(self.instrument.session())
-        _send(connection, INITIALIZE_RESPONSE, 0, (0x0100 << 16) | number)
         try:
+            _send(connection, INITIALIZE_RESPONSE, 0, (0x0100 << 16) | number)
             self._synchronous(connection, link, stopping)
         finally:
-            self._links.pop(number, None)
+            with self._lock:
+                del self._links[number]
             if link.clearing:
                 link.session.clear()
             link.session.close()
 
-    def _joins(self, number: int, connection: socket.socket) -> bool:
-        """Return whether a connection becomes the asynchronous channel of a session, which had none."""
+    def _joined(self, number: int, connection: socket.socket) -> _Link | None:
+        """Return the session whose asynchronous channel a connection becomes; None if none has a place for it."""
         with self._lock:
             link = self._links.get(number)
             if link is None or link.second is not None:
-                return False
+                return None
             link.second = connection
-            return True
+            return link
 
     def _synchronous(self, connection: socket.socket, link: _Link, stopping: Stopping) -> None:
         while True:

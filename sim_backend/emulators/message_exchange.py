@@ -4,6 +4,7 @@ A program message goes into the input queue and is executed beside the bus, so t
 that does something else; a response waits in the output queue until it is read. Source: IEEE 488.2, chapter 6.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -53,15 +54,23 @@ class MessageExchange:
         self._worker = threading.Thread(target=self._work, daemon=True)
         self._worker.start()
 
-    def put(self, data: bytes, end: bool) -> None:
-        """Add a piece of a program message; `end` says that END came with its last byte."""
+    def put(self, data: bytes, end: bool, seconds: Second = math.inf) -> None:
+        """Add a piece of a program message, which is lost if the input queue stays full.
+
+        Args:
+            end: END came with its last byte.
+            seconds: how long room is waited for.
+        """
+        until = time.monotonic() + seconds
         with self._changed:
             unread = self._interrupts and bool(self._output) and not (self._busy or self._input)
         if unread:
             self._interrupted()
         with self._changed:
             while sum(len(waiting) for waiting, _ in self._input) > MAX_MESSAGE and not self._closed:
-                self._changed.wait(_POLL)
+                if (left := until - time.monotonic()) <= 0:
+                    return
+                self._changed.wait(min(left, _POLL))
             self._input.append((data, end))
             self._changed.notify_all()
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from labctl.core.units import Second
 from sim_backend.emulators.link import MAX_MESSAGE, ConnectionDropped, Instrument
 from sim_backend.emulators.message_exchange import MessageExchange
 from sim_backend.emulators.sockets import Stopping, send_all
@@ -22,6 +23,8 @@ ESCAPE, PLUS = 0x1B, 0x2B
 ENDS = (0x0A, 0x0D)
 LONGEST_WAIT = 3000
 """Most that `++read_tmo_ms` takes, ms."""
+MESSAGE_WAIT: Second = 1.0
+"""How long an instrument that accepts nothing holds up the bus; then a message is lost. Public facts do not say it."""
 APPENDED = (b"\r\n", b"\r", b"\n", b"")
 """What is added to data on the bus, by the number of `++eos`."""
 LONGEST_COMMAND = 64
@@ -104,7 +107,7 @@ class Prologix:
                     exchange.clear()
             elif name == "trg":
                 for exchange in self._addressed():
-                    exchange.put(b"*TRG\n", True)
+                    exchange.put(b"*TRG\n", True, MESSAGE_WAIT)
             elif name == "spoll":
                 for exchange in self._addressed(" ".join(values)):
                     send(b"%d\r\n" % exchange.status_byte)
@@ -118,12 +121,14 @@ class Prologix:
         with self._bus:
             data += APPENDED[self._settings["eos"]]
             for exchange in self._addressed():
-                exchange.put(data, bool(self._settings["eoi"]))
+                exchange.put(data, bool(self._settings["eoi"]), MESSAGE_WAIT)
             if self._settings["auto"]:
                 self._read("eoi", send)
 
     def _addressed(self, address: str = "") -> list[MessageExchange]:
         """Return the conversation with an instrument, by default the one that is addressed; none if it is not there."""
+        if self.faults.strikes(WireFault.TURNED):
+            self._turn()
         exchange = self._exchanges.get(address or self._address)
         return [] if exchange is None else [exchange]
 
@@ -132,9 +137,13 @@ class Prologix:
             self._address = " ".join(str(int(value)) if value.isdecimal() else value for value in values)
             return
         if self.faults.strikes(WireFault.OTHER_ADDRESS):
-            others = [address for address in self._exchanges if address != self._address]
-            self._address = others[0] if others else "30"
+            self._turn()
         send(self._address.encode() + b"\r\n")
+
+    def _turn(self) -> None:
+        """Address another instrument, as a second program does."""
+        others = [address for address in self._exchanges if address != self._address]
+        self._address = others[0] if others else "30"
 
     def _set(self, name: str, values: list[str], send: Send) -> None:
         low, high = _NUMBERS[name]

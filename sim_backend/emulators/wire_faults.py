@@ -15,6 +15,8 @@ class WireFault(StrEnum):
     """From one answer on, a gateway says nothing on this connection."""
     OTHER_ADDRESS = "answer of another address"
     """A gateway has been turned to another instrument, as by a second program."""
+    TURNED = "another address behind the proof"
+    """A gateway is turned to another instrument just before it carries a message or a response."""
     HALF = "half a message"
     """Half the bytes of an answer come, and no more."""
     RESET = "connection reset"

@@ -35,6 +35,7 @@ KINDS = {
     ("gateway", WireFault.RESET): "smu: the controller .* is gone",
     ("gateway", WireFault.SILENT): r"smu: the controller \(TCPIP::127.0.0.1.*\) is silent; check that it is on",
     ("gateway", WireFault.OTHER_ADDRESS): "was turned to address '30' while 24 was spoken to: another program uses it",
+    ("gateway", WireFault.TURNED): "was turned to address '30' while 24 was .*, and what was sent may have gone there",
 }
 """What is said, by link and kind of fault."""
 

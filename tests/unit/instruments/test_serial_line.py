@@ -3,10 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from instruments import serial_line
+from instruments import transport as transport_module
 from instruments.carrier import SerialLine
 from instruments.serial_line import SerialTransport
 from instruments.transport import Deadlines
@@ -124,3 +126,60 @@ def test_an_instrument_that_never_stops_talking_is_told(monkeypatch: pytest.Monk
         transport.query("ask")
     transport.close()
     late.close()
+
+
+class Recorded:
+    """An instrument that keeps what it receives, and answers every question by what it is told."""
+
+    def __init__(self, reply: bytes = b"1\n") -> None:
+        self.port, self.received, self._reply, self._ended = Port(), b"", reply, threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._ended.is_set():
+            data = self.port.read()
+            self.received += data
+            if b"?\n" in data:
+                self.port.write(self._reply, self._ended.is_set)
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        self.port.close()
+
+
+@pytest.mark.parametrize("clear", [b"", b"\x03"])
+def test_a_line_that_was_half_sent_is_ended_before_an_instrument_is_made_safe(clear: bytes) -> None:
+    wire = Recorded()
+    half, transport = [
+        SerialTransport(f"ASRL{wire.port.path}::INSTR", SerialLine(), clear=clear, deadlines=LONG) for _ in range(2)
+    ]
+    half.ask_nothing_first()
+    half.resync()
+    half._send(b"loadandrunscript\nfor k=1,10 do smua.so", time.monotonic() + PATIENCE)
+    half.close()
+    transport.ask_nothing_first()
+    assert transport.cut_in("abort", "ask?", lambda line: True) == ["1"]
+    transport.close()
+    wire.close()
+    assert wire.received == b"loadandrunscript\nfor k=1,10 do smua.so" + clear + b"\nabort\nask?\n"
+
+
+def test_a_long_message_has_the_time_that_it_is_on_the_line_and_making_safe_waits_for_no_long_reply(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deadlines = list[float]()
+    transport = SerialTransport("ASRL3::INSTR", SerialLine(baud=9600), deadlines=Deadlines(setting=2.0, query=2.0))
+    for module in (transport_module, serial_line):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(transport, "_open", lambda: None)
+    monkeypatch.setattr(transport, "_unread", lambda: False)
+    monkeypatch.setattr(transport, "_send", lambda data, deadline: deadlines.append(deadline))
+    monkeypatch.setattr(transport, "_line", lambda deadline: deadlines.append(deadline) or "1")
+    transport.write("x" * 9600)
+    assert deadlines.pop() == pytest.approx(12.0)
+    transport.query("x" * 9600)
+    assert deadlines.pop() == pytest.approx(12.0 + 1000 / 960)
+    transport.cut_in("x" * 958, "y", lambda line: True)
+    assert deadlines.pop() == pytest.approx(3.0)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from sim_backend.emulators import hislip
-from sim_backend.emulators.hislip import HEADER
+from sim_backend.emulators.hislip import HEADER, HislipServer
 from sim_backend.emulators.serve import Server
 from sim_backend.emulators.wire_faults import WireFault
 from tests.talker import Talker, block
@@ -152,3 +152,18 @@ def test_half_a_message_is_half_a_message(server: Server) -> None:
         first.wire.settimeout(0.05)
         with pytest.raises(TimeoutError):
             first.wire.recv(1)
+
+
+def test_a_client_that_is_gone_before_it_was_answered_keeps_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = HislipServer(Talker())
+
+    def gone(connection: socket.socket, data: bytes, *rest: object) -> None:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(hislip, "send_all", gone)
+    for _ in range(2):
+        client, connection = socket.socketpair()
+        with client, connection:
+            client.sendall(HEADER.pack(b"HS", hislip.INITIALIZE, 0, 0x0100 << 16, 7) + b"hislip0")
+            served.serve(connection, lambda: False)
+    assert served._links == {}

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sim_backend.emulators import message_exchange, prologix
 from sim_backend.emulators.link import MAX_MESSAGE
 from sim_backend.emulators.prologix import VERSION, Prologix
 from sim_backend.emulators.wire_faults import WireFault
@@ -99,3 +100,28 @@ def test_a_controller_that_was_turned_tells_the_other_address(controller: Prolog
     controller.faults.expect(WireFault.OTHER_ADDRESS)
     assert host.say("++addr 24\n++addr\n") == b"9 96\r\n"
     assert controller.faults.happened == [WireFault.OTHER_ADDRESS]
+
+
+def test_a_controller_that_is_turned_behind_the_proof_carries_to_the_other_address(
+    controller: Prologix, host: Host
+) -> None:
+    controller.faults.expect(WireFault.TURNED)
+    assert host.say("++addr 24\n++addr\n:LEVEL 2\n++addr\n") == b"24\r\n9 96\r\n"
+    assert host.say(":LEVEL?\n++read eoi\n") == b"+2.000000E+00\n\x04"
+    assert host.say("++addr 24\n:LEVEL?\n++read eoi\n") == b"+0.000000E+00\n\x04"
+
+
+def test_an_instrument_that_accepts_nothing_holds_up_the_bus_for_a_bounded_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prologix, "MESSAGE_WAIT", 0.01)
+    monkeypatch.setattr(message_exchange, "MAX_MESSAGE", 100)
+    instrument = Talker("a")
+    controller = Prologix({"24": instrument})
+    host = Host(controller)
+    host.say("++addr 24\n:HANG\n")
+    until(instrument.hangs.is_set)
+    host.say((":LEVEL 1" + " " * 80 + "\n") * 3 + "++trg\n")
+    assert host.say("++addr\n") == b"24\r\n"
+    host.say("++clr\n")
+    controller.close()
