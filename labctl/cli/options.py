@@ -114,7 +114,10 @@ RetestRun = Annotated[
 Bins = Annotated[
     str | None,
     typer.Option(
-        "--bins", metavar="contact,weak", help="with --retest: soft bins (default: all of dies that did not pass)"
+        "--bins",
+        metavar="contact,weak",
+        help="with --retest: soft bins (default: all of dies that did not pass); where RUN is a retest itself, "
+        "the newest bins of all dies of the first run: add --only for fewer",
     ),
 ]
 Executor = Annotated[

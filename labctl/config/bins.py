@@ -18,6 +18,8 @@ HARD = {
     MEASURED: 99,
 }  # fmt: skip
 """Hard bins of the soft bins that no rule of a campaign file gives. MEASURED: finished, and judged by nothing."""
+NOT_BY_RULES = ("contact", "limit", "error", "stopped")
+"""Soft bins that say how the work on a die ended."""
 NO_LIMITS = "no acceptance limits were set"
 WITHIN = "within all limits"
 NOT_JUDGED = "no figure of an acceptance limit was measured"
@@ -67,9 +69,10 @@ class Bound:
         figure = declared[self.figure]
         parse_quantity(self.written, figure.unit)
         if figure.in_percent and not self.written.endswith("%"):
-            shown = figure.shown_unit
+            number = self.value if abs(self.value) > 1 else 100 * self.value
             raise ValueError(
-                f"'{self.written}' has no unit, and {figure.title} is shown in {shown}; expected such as '90 %'"
+                f"'{self.written}' has no unit, and {figure.title} is shown in {figure.shown_unit}; expected such as "
+                f"'{number:g} %'"
             )
 
     def holds(self, figures: Mapping[str, float]) -> bool:
@@ -148,6 +151,11 @@ class BinRule(Model):
 
     @model_validator(mode="after")
     def _is_a_judgement(self) -> Self:
+        if self.bin in NOT_BY_RULES:
+            raise ValueError(
+                f"bin '{self.bin}' is of dies whose work ended so, and --bins takes them by this name; expected "
+                "another one, such as 'high-r'"
+            )
         if self.bin == MEASURED or self.hard == HARD[MEASURED]:
             raise ValueError(
                 f"bin '{self.bin}', hard {self.hard}: '{MEASURED}' and hard bin {HARD[MEASURED]} are of dies that no "

@@ -208,7 +208,9 @@ def redo(state: RunState, alive: bool, run: str, argv: Sequence[str]) -> list[Re
     }
     for name, why in bins.items():
         if dies := [d for d in state.subjects if d.state in (State.CONTACT_FAIL, State.LIMIT_STOP) and d.bin == name]:
-            steps.append(Redo(f"{counted(len(dies), 'die')}: {why}", new_run(argv, retest=run, bins=name)))
+            # a retest of a retest is of the whole wafer, whose other dies may have this bin since an earlier run
+            names = [d.name for d in dies] if state.meta.get("retest") else []
+            steps.append(Redo(f"{counted(len(dies), 'die')}: {why}", new_run(argv, retest=run, bins=name, only=names)))
     again = {
         "skipped; measure in a new run": [
             d.name for d in state.subjects if d.state is State.SKIPPED and d.name not in excluded
@@ -238,7 +240,7 @@ def new_run(argv: Sequence[str], *, only: Sequence[str] = (), retest: str = "", 
     """Return the command that started a run, for some of its dies and into a new folder.
 
     Args:
-        only: names of the dies.
+        only: names of the dies; with `retest` none are all that are in `bins`.
         retest: folder of the run whose dies in `bins` are measured again.
 
     >>> new_run(["/venv/bin/labctl", "run", "a.yaml", "--out", "runs/a", "--seed=7"], only=["D1", "D2"])
@@ -252,8 +254,8 @@ def new_run(argv: Sequence[str], *, only: Sequence[str] = (), retest: str = "", 
             skip = True
         elif not word.startswith(tuple(f"{option}=" for option in _OF_ONE_RUN)):
             kept.append(word)
-    chosen = ["--retest", retest, "--bins", bins] if retest else ["--only", ",".join(only)]
-    return _command(*kept, *chosen)
+    chosen = ["--retest", retest, "--bins", bins] if retest else []
+    return _command(*kept, *chosen, *(["--only", ",".join(only)] if only else []))
 
 
 _OF_ONE_RUN = ("--out", "--only", "--retest", "--bins")

@@ -101,7 +101,7 @@ def _yields(facts: Facts, colours: Mapping[str, str]) -> Listing:
     return Listing("Yield", note + (f" {_ZONES}." if sizes else ""), columns, rows)
 
 
-_ZONES = "Centre, middle and edge are three rings of the wafer of equal area"
+_ZONES = "Centre, middle and edge are three rings of the wafer, a third of its dies each as nearly as distances allow"
 
 
 def _in_zone(number: int, of: int) -> Cell:

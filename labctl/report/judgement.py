@@ -98,13 +98,18 @@ def failed_bins(facts: Facts) -> list[Cause]:
 def failed_rules(facts: Facts) -> list[Cause]:
     """Return for every rule of a bad bin how many dies it is true of, whichever bin they are in, as a pareto.
 
-    A die that misses several limits counts for each: its bin says only the first.
+    A die that misses several limits counts for each: its bin says only the first. A rule after one of a good bin that
+    is true of a die says nothing of it.
     """
     counts: Counter[str] = Counter()
+    left = [d for d in facts.dies if d.bin]
     for rule in rules_of(facts):
-        if not is_good(int(rule["hard"])):
-            true_of = sum(holds(str(rule["when"]), d.figures) for d in facts.dies if d.bin)
-            counts[f"{rule['bin']}: {in_words(str(rule['when']), facts.comparison.declared)}"] += true_of
+        when = str(rule["when"])
+        if is_good(int(rule["hard"])):
+            left = [d for d in left if not holds(when, d.figures)]
+        else:
+            true_of = sum(holds(when, d.figures) for d in left)
+            counts[f"{rule['bin']}: {in_words(when, facts.comparison.declared)}"] += true_of
     return pareto_of_counts(counts)
 
 

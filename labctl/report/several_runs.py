@@ -19,7 +19,7 @@ from labctl.core.errors import BenchError, LabError
 from labctl.core.figure import Figure, Figures
 from labctl.report.rehearsal import rehearsal_text
 from labctl.report.run_folder import left_out, who
-from labctl.storage.identity import Identity
+from labctl.storage.identity import Identity, run_id_of
 from labctl.storage.manifest import checked
 from labctl.storage.results import open_run
 from labctl.storage.run_log import DieState, RunState, read_state
@@ -136,7 +136,7 @@ def gather(folders: Sequence[Path]) -> Runs:
     """Return runs beside each other; one that cannot be read is left out, with the reason.
 
     Raises:
-        BenchError: fewer than two runs are named, or one twice.
+        BenchError: fewer than two runs are named, or one twice, a copy of its folder included.
         LabError: none can be read.
     """
     same = next((pair for pair in combinations(folders, 2) if pair[0].resolve() == pair[1].resolve()), None)
@@ -155,6 +155,11 @@ def gather(folders: Sequence[Path]) -> Runs:
             states.append((folder, state))
     if not states:
         raise errors[0]
+    folders_by_id: dict[str, Path] = {}
+    for folder, state in states:
+        first = folders_by_id.setdefault(run_id_of(state.meta), folder)
+        if first is not folder:
+            raise BenchError(f"{folder} and {first} are the same run, one a copy of the other; expected different runs")
     states.sort(key=lambda one: one[1].since)
     runs = tuple(_run(label, folder, state) for label, (folder, state) in zip(_labels(), states, strict=False))
     groups: dict[tuple[str, str], list[OneRun]] = {}

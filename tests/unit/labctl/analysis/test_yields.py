@@ -9,8 +9,28 @@ MAP = ["..XXXX..", ".XXXXXX.", "XXXXXXXX", "XXXXXXXX", ".XXXXXX.", "..XXXX.."]
 PLACES = [(x, y) for y, row in enumerate(MAP) for x, mark in enumerate(row) if mark == "X"]
 
 
-def test_three_rings_of_equal_area_share_the_dies_of_a_wafer() -> None:
-    assert by_zone([zone_of(at, PLACES) for at in PLACES]) == {Zone.CENTRE: 12, Zone.MIDDLE: 12, Zone.EDGE: 12}
+def full(columns: int, rows: int) -> list[tuple[int, int]]:
+    return [(x, y) for x in range(columns) for y in range(rows)]
+
+
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        pytest.param(PLACES, (12, 12, 12), id="wafer-36"),
+        pytest.param([at for at in full(4, 4) if set(at) - {0, 3}], (4, 0, 8), id="wafer-12, dies at two distances"),
+        pytest.param(full(4, 4), (4, 8, 4), id="4 x 4"),
+        pytest.param(full(6, 4), (8, 8, 8), id="6 x 4"),
+        pytest.param(full(6, 6), (12, 12, 12), id="6 x 6"),
+        pytest.param(full(20, 20), (140, 128, 132), id="20 x 20"),
+        pytest.param([(x, y) for x, y in full(20, 20) if (2 * x - 19) ** 2 + (2 * y - 19) ** 2 <= 400],
+                     (112, 96, 108), id="round, 20 across"),
+    ],
+)  # fmt: skip
+def test_three_rings_share_the_dies_of_a_wafer(places: list[tuple[int, int]], expected: tuple[int, int, int]) -> None:
+    assert tuple(by_zone([zone_of(at, places) for at in places]).values()) == expected
+
+
+def test_the_dies_in_the_middle_of_a_wafer_are_the_centre() -> None:
     assert zone_of((3, 2), PLACES) is zone_of((4, 3), PLACES) is Zone.CENTRE
     assert zone_of((0, 2), PLACES) is zone_of((2, 0), PLACES) is Zone.EDGE
 

@@ -155,6 +155,12 @@ def test_a_die_that_nothing_judges_is_measured_and_not_good():
             BinRule(bin=name, hard=hard, when="r_p > 5 kohm")
 
 
+@pytest.mark.parametrize("name", ["contact", "limit", "error", "stopped"])
+def test_a_rule_gives_no_bin_that_says_how_a_die_ended(name):
+    with pytest.raises(ValidationError, match=f"bin '{name}' is of dies whose work ended so"):
+        BinRule(bin=name, hard=9, when="r_p > 5 kohm")
+
+
 def test_a_yield_counts_dies_that_nothing_judges_as_sound_and_says_so():
     rules = Rules(Batch(stop=StopRules(contact_failures=None, low_yield=Yield(below=0.7, after=3))))
     dies = [ended(name, State.DONE, hard=99) for name in "ABC"]

@@ -112,9 +112,9 @@ def test_what_does_not_fit_is_refused():
 
 def test_rules_of_bad_bins_are_limits():
     rules = [
-        FIDELITY, {"bin": "worse", "hard": 3, "when": "fidelity <= 99 %"}, {"bin": "ok", "hard": 1, "when": "tmr > 1"},
+        FIDELITY, {"bin": "worse", "hard": 3, "when": "fidelity <= 99 %"},
         {"bin": "a", "hard": 4, "when": "r_p > 5 kohm"}, {"bin": "b", "hard": 4, "when": "r_p >= 5 kohm"},
-        {"bin": "c", "hard": 4, "when": "r_p < 1 kohm and tmr < 40 %"},
+        {"bin": "c", "hard": 4, "when": "r_p < 1 kohm and tmr < 40 %"}, {"bin": "ok", "hard": 1, "when": "tmr > 1"},
     ]  # fmt: skip
     found = limits_of(rules)
     assert found == {"fidelity": PassRange(low=0.99, low_passes=False), "r_p": PassRange(high=5e3, high_passes=False)}

@@ -30,7 +30,8 @@ from labctl.core.events import (
     WorkerFate,
 )
 from labctl.core.exit_codes import Status
-from labctl.report.event_text import event, new_run
+from labctl.report.event_text import event, new_run, redo
+from labctl.storage.run_log import DieState, RunState, Try
 from tests.declared import FIGURES
 
 TEXTS = [
@@ -157,3 +158,19 @@ def test_no_event_is_without_a_test() -> None:
 def test_a_command_is_quoted_and_names_no_old_folder() -> None:
     argv = ["/a/labctl", "run", "my file.yaml", "--out=x", "--only", "D9", "--seed", "7"]
     assert new_run(argv, only=["D1"]) == "labctl run 'my file.yaml' --seed 7 --only D1"
+
+
+def test_a_retest_of_a_retest_is_suggested_for_the_dies_that_are_counted() -> None:
+    lost = Try(1, State.CONTACT_FAIL, 0.0, 1.0, bin="contact", hard=5)
+    fine = Try(1, State.DONE, 0.0, 1.0, bin="good", hard=1)
+    dies = {
+        "D1": DieState("D1", (0, 0), (lost,), State.CONTACT_FAIL),
+        "D2": DieState("D2", (1, 0), (fine,), State.DONE),
+    }
+    meta = {"dies": [{"name": name} for name in dies]}
+    argv = ["labctl", "run", "c.yaml", "--retest", "w1", "--bins=weak", "--only", "D1,D2", "--out", "w2"]
+    (step,) = redo(RunState({**meta, "retest": {"run": "w1"}}, dies), False, "w2", argv)
+    assert step.why.startswith("1 die: no contact")
+    assert step.command == "labctl run c.yaml --retest w2 --bins contact --only D1"
+    (step,) = redo(RunState(meta, dies), False, "w1", ["labctl", "run", "c.yaml"])
+    assert step.command == "labctl run c.yaml --retest w1 --bins contact"

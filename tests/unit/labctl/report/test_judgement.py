@@ -5,8 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from labctl.analysis.distributions import Comparison
-from labctl.config.pass_range import limits_of
+from labctl.config.pass_range import PassRange, limits_of
 from labctl.report import judgement, page_parts
 from labctl.report.judged_parts import judgement_of
 from labctl.report.report_data import DieFacts, Facts, gather
@@ -81,3 +83,34 @@ def test_a_void_last_try_counts_in_no_network_no_defect_and_no_spread(night: Nig
     assert judgement.defects_of_cells(beside) == judgement.defects_of_cells(alone)
     assert list(page_parts.spreads(beside)) == list(page_parts.spreads(alone))
     assert not list(page_parts.spreads(replace(facts, dies=(lost,))))
+
+
+def test_a_die_that_an_earlier_good_rule_lets_through_is_beyond_no_limit(night: Night) -> None:
+    rules = [{"bin": "prime", "hard": 1, "when": "tmr > 100 %"}, {"bin": "hot", "hard": 9, "when": "tmr > 120 %"},
+             {"bin": "weak", "hard": 4, "when": "tmr < 60 %"}]  # fmt: skip
+    facts = gather(night("kill"))
+    hot = replace(facts.dies[0], name="H", bin="prime", hard=1, figures={"tmr": 1.3})
+    weak = replace(facts.dies[0], name="W", bin="weak", hard=4, figures={"tmr": 0.5})
+    facts = replace(facts, dies=(hot, weak), comparison=Comparison(limits_of(rules), FIGURES),
+                    provenance={**facts.provenance, "bins": rules})  # fmt: skip
+    assert facts.limits == {"tmr": PassRange(low=0.6)}
+    assert not judgement.outside(hot, "tmr", facts)
+    assert judgement.outside(weak, "tmr", facts)
+    assert [(c.name, c.number) for c in judgement.failed_rules(facts)] == [("weak: TMR < 60.0 %", 1)]
+
+
+@pytest.mark.parametrize(
+    ("good", "limited"),
+    [
+        ("tmr > 100 %", False),
+        ("fidelity > 99 %", False),  # says nothing of the figure, so it lets any value of it through
+        ("tmr > 100 % and tmr < 130 % and fidelity > 99 %", False),
+        ("tmr > 100 % and tmr <= 120 %", True),
+        ("tmr < 60 %", True),
+    ],
+)
+def test_a_good_rule_before_takes_a_limit_away_if_both_can_be_true(good: str, limited: bool) -> None:
+    bad = {"bin": "hot", "hard": 9, "when": "tmr > 120 %"}
+    before = {"bin": "prime", "hard": 1, "when": good}
+    assert ("tmr" in limits_of([before, bad])) is limited
+    assert "tmr" in limits_of([bad, before])

@@ -132,5 +132,7 @@ def test_runs_are_read_from_their_folders_and_one_that_cannot_be_read_is_left_ou
         several_page.write_page([night("end"), copy], tmp_path / "page.html")
     with pytest.raises(BenchError, match="is named twice"):
         several_runs.gather([copy, copy])
+    with pytest.raises(BenchError, match="are the same run, one a copy of the other"):
+        several_runs.gather([night("end"), night("kill"), copy])
     with pytest.raises(NotThereError):
         several_runs.gather([nothing, tmp_path / "nor here"])

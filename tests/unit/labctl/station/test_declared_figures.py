@@ -30,6 +30,8 @@ def refusal(**given: str) -> str:
         ("seconds > 30 s", "there is no figure 'seconds'"),
         ("r_p > 3", "'3' has no unit; expected a quantity in ohm, such as \"2.4 kohm\""),
         ("fidelity < 90", "'90' has no unit, and write fidelity is shown in %; expected such as '90 %'"),
+        ("fidelity < 0.98", "'0.98' has no unit, and write fidelity is shown in %; expected such as '98 %'"),
+        ("fidelity < 2", "'2' has no unit, and write fidelity is shown in %; expected such as '2 %'"),
         ("r_p > 3 V", "'V' is not a unit of ohm"),
         ("good < 90 % and r_p[60 nm] > 3 kohm", "there is no figure 'r_p[60 nm]'; did you mean 'r_p'?"),
     ],
