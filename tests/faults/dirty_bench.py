@@ -24,6 +24,7 @@ from labctl.core.driver import DriverKind
 from labctl.core.errors import LabError
 from labctl.core.operations import Pulse, Sense
 from labctl.core.site import Site
+from labctl.core.units import Kelvin
 from labctl.station.bench_setup import on_bench
 from labctl.station.simulated import simulated
 from labctl.station.twin import Twin
@@ -89,6 +90,12 @@ ADAPTED = {
 }
 """Classes of other libraries that stand in the place of drivers of ours."""
 PROBER = {"driver": "mpi_sentio", "resource": "3", "overtravel_ceiling": "50 um"}
+BESIDE_STEPPING = {
+    "hottest": "400 K", "soak": "10 s", "clean_every": 1, "clean_on_bad_contact": True, "bins_on_map": True,
+}  # fmt: skip
+"""What half of the SENTIO stations do beside stepping."""
+FOUND: Kelvin = 298.15
+"""Temperature at which a station without dirt is found, and to which the chuck is set."""
 SOURCE = {
     "driver": "generic_source", "resource": "1", "channels": ["smua", "smub"], "ranges_v": ["0.1 V", "1 V", "6 V"],
     "ranges_i": ["1 uA", "10 uA", "100 uA", "1 mA", "10 mA", "100 mA"], "shortest_pulse": "200 us",
@@ -130,7 +137,8 @@ def bench_of(family, rng):
             matrix = {"driver": "niswitch", "device": "PXI1Slot5"}
             return {"smu": M9615A, "matrix": matrix}, PXI_MATRIX, ("smu", "matrix")
         case "mpi_sentio":
-            return {"smu": SMU, "prober": PROBER}, {"pads": TWO_NEEDLES, **PAIR}, ("prober",)
+            prober = PROBER | (BESIDE_STEPPING if rng.random() < 0.5 else {})
+            return {"smu": SMU, "prober": prober}, {"pads": TWO_NEEDLES, **PAIR}, ("prober",)
         case "velox":
             prober = PROBER | {"driver": rng.choice(["velox", "velox_server"])}
             return {"smu": SMU, "prober": prober}, {"pads": TWO_NEEDLES, **PAIR}, ("prober",)
@@ -176,6 +184,9 @@ CAUSES = {
     r"^home$": "[Hh]ome position is not set",
     r"^ch\d\.1150403$": "is on at",
     r"^module$": "answers, and the driver is for an",
+    r"temp(erature)?$|^setpoint$": "contact height was trained",
+    r"^thermo$|^cleaning$": "has no such module",
+    r"bins": "binning table",
     **dirty_board.CAUSES,
 }
 """Parts, and what a refusal because of them has to say; a part that is not here is no reason to refuse."""
@@ -268,6 +279,7 @@ class Start:
             return _measured(*self.board.measure())
         subject = self.sites[0]
         with on_bench(self.bench, self.sites, "bytes", twin=self.twin, by_hand=not self.moves) as body:
+            body.temperature = FOUND
             die = body.approach(subject).die
             shape = subject.description.shape
             m, n = shape.n_rows, shape.n_cols
@@ -279,6 +291,9 @@ class Start:
             begin = self.twin.world.now
             readings.append(die.sense(_sense(shape, [0, m - 1], [0, n - 1])))
             seconds = self.twin.world.now - begin
+            if self.moves:
+                body.leave()
+                body.mark(subject, 1)
         return _measured(readings, seconds)
 
     def switch_off(self):
