@@ -7,14 +7,57 @@ and it ends separated. It leaves the die, so a step follows.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pydantic import Field
+
 from instruments.chuck_temperature import ThermoOptions, beyond
+from instruments.sentio_loader import LoaderOptions
 from instruments.touches import Landing
 from labctl.core.errors import ContactError
+from labctl.core.model import Model
 from labctl.core.prober import Cleaning, Heating, Loading, Position, Prober
 from labctl.core.units import Kelvin, Second
 
 BAD_CONTACT = "no contact"
 """Why needles were cleaned, of those whose contact failed."""
+
+
+class CleaningOptions(Model):
+    """Options of a station that cleans its needles."""
+
+    clean_every: int = Field(
+        default=0,
+        ge=0,
+        description="touches of one connection after which needles are cleaned before the next die; 0: never",
+    )
+    clean_on_bad_contact: bool = Field(
+        default=False, description="clean the needles, once a die, when its contact fails, before they touch again"
+    )
+    clean_touchdowns: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="touches of one cleaning on the cleaning substrate; 0: as the station has it",
+    )
+
+
+def beside_the_plan(options: object, temperature: Kelvin | None, loads: bool, dies: int) -> list[str]:
+    """Return what the prober of an entry does of which no time is planned, with the longest wait for it.
+
+    Args:
+        options: of the instrument's entry.
+        temperature: the campaign's; None where it says none. loads: the campaign says the slot of a wafer.
+        dies: how often needles touch at least.
+    """
+    texts: list[str] = []
+    if loads and isinstance(options, LoaderOptions) and options.cassette is not None:
+        aligned = " and aligned" if options.align_wafer else ""
+        texts.append(f"a wafer is loaded{aligned}, {options.loading_patience:g} s at most for each motion")
+    if temperature is not None and isinstance(options, ThermoOptions) and options.hottest is not None:
+        longest = f"{options.heating_patience:g} s at most, {options.soak:g} s of soak at least"
+        texts.append(f"the chuck comes to {temperature:g} K, {longest}")
+    if isinstance(options, CleaningOptions) and options.clean_every and (number := (dies - 1) // options.clean_every):
+        texts.append(f"needles are cleaned {number} times at least")
+    return texts
 
 
 def out_of_bounds(name: str, target: Kelvin, options: object) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from pydantic import Field
 
+from instruments.before_a_die import CleaningOptions
 from instruments.chuck_prober import MICRON, Arrival, ChuckOptions, ChuckProber
 from instruments.chuck_temperature import ZERO, ThermoOptions, TrainedContact, bounds_fit, settle
 from instruments.sentio_loader import LoaderOptions, SentioLoader, same_wafer
@@ -38,25 +39,11 @@ _BINS = "map:bins:get_num_bins"
 _TOUCHES = "setup:contact_counter:get"
 
 
-class SentioOptions(LoaderOptions, ThermoOptions, ChuckOptions):
+class SentioOptions(CleaningOptions, LoaderOptions, ThermoOptions, ChuckOptions):
     """Options of the chuck of a SENTIO station in the bench file."""
 
     bins_on_map: bool = Field(
         default=False, description="show the hard bin of each die that ends on SENTIO's own map, by the same number"
-    )
-    clean_every: int = Field(
-        default=0,
-        ge=0,
-        description="touches of this connection after which needles are cleaned before the next die; 0: never",
-    )
-    clean_on_bad_contact: bool = Field(
-        default=False, description="clean the needles, once a die, when its contact fails, before they touch again"
-    )
-    clean_touchdowns: int = Field(
-        default=0,
-        ge=0,
-        le=100,
-        description="touches of one cleaning on SENTIO's cleaning substrate; 0: as SENTIO has it",
     )
 
 

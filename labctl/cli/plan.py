@@ -152,6 +152,16 @@ def _plan_table(spec: Any, plans: list[Any], screen: Console) -> None:
         screen.print(f"{text}; {whole.time / 3600:.1f} h")
 
 
+def beside(spec: Any, dies: int) -> list[str]:
+    """Return what the prober of a run does of which no time is planned."""
+    if spec.bench is None:
+        return []
+    from instruments.before_a_die import beside_the_plan
+
+    entries, loads = spec.bench.instruments.values(), spec.slot is not None
+    return [text for e in entries for text in beside_the_plan(e.options, spec.temperature, loads, dies)]
+
+
 def plan(
     campaign: CampaignPath,
     set_: Set = None,
@@ -177,6 +187,9 @@ def plan(
     _plan_table(spec, plans, screen)
     for text in getattr(spec.bench, "pulse_texts", ()):  # of a bench of instruments; a board has its own pulses
         screen.print(text, markup=False, highlight=False, soft_wrap=True)
+    if texts := beside(spec, len(plans)):
+        text = f"beside the bench time, and not planned: {'; '.join(texts)}"
+        screen.print(text, markup=False, highlight=False, soft_wrap=True)
     print_faults(spec, screen, each=True)
     print_retest(spec, screen)
     warnings = print_warnings(spec, plans, screen)
@@ -187,4 +200,4 @@ def plan(
             answer["retest"] = spec.retest.plain()
         if spec.faults is not None:
             answer["faults"] = spec.faults.plain()
-        print(json.dumps({**answer, "warnings": warnings}))
+        print(json.dumps({**answer, "beside": texts, "warnings": warnings}))

@@ -4,8 +4,17 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from instruments.before_a_die import BAD_CONTACT, arrive, clean_for_contact, held, loaded, out_of_bounds
+from instruments.before_a_die import (
+    BAD_CONTACT,
+    arrive,
+    beside_the_plan,
+    clean_for_contact,
+    held,
+    loaded,
+    out_of_bounds,
+)
 from instruments.chuck_temperature import ThermoOptions
+from instruments.mpi_sentio import SentioOptions
 from labctl.core.errors import ContactError
 from labctl.core.prober import Position, WaferOnChuck
 
@@ -113,6 +122,16 @@ class Heated(Stepping):
 def test_a_chuck_is_held_at_a_temperature_where_both_files_say_so(prober, target, record):
     assert held(prober, prober, target, lambda seconds: None, lambda: None) == record
     assert prober.done == (["land", ("hold", 358.0)] if record else [])
+
+
+def test_what_takes_time_beside_a_plan_is_told_with_the_longest_wait():
+    options = SentioOptions(overtravel_ceiling=50e-6, hottest=400.0, cassette="cas1", clean_every=20)
+    assert beside_the_plan(options, 358.0, True, 41) == [
+        "a wafer is loaded and aligned, 600 s at most for each motion",
+        "the chuck comes to 358 K, 3600 s at most, 60 s of soak at least",
+        "needles are cleaned 2 times at least",
+    ]
+    assert beside_the_plan(options, None, False, 20) == beside_the_plan(object(), 358.0, True, 41) == []
 
 
 def test_a_temperature_out_of_the_bounds_of_an_entry_is_told_with_its_name():

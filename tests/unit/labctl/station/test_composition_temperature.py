@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from labctl.cli.plan import beside
 from labctl.core.errors import BenchError
 from labctl.station import composition
 
@@ -65,8 +66,10 @@ def test_a_slot_is_the_station_s_and_needs_a_prober(tmp_path: Path) -> None:
     path, bench = wafer_and_bench(tmp_path, "", "cassette: cas1")
     text = path.read_text(encoding="utf-8").replace("wafer:\n", "wafer:\n  slot: 7\n")
     path.write_text(text, encoding="utf-8")
-    station = composition.read(path, bench=bench, sim="bytes").station
-    assert station is not None
-    assert station.slot == 7
+    spec = composition.read(path, bench=bench, sim="bytes")
+    assert spec.station is not None
+    assert spec.station.slot == 7
+    assert beside(spec, 12) == ["a wafer is loaded and aligned, 600 s at most for each motion"]
+    assert beside(composition.read(path), 12) == []
     with pytest.raises(BenchError, match=r"c\.yaml:\d+: wafer\.slot: found a slot, and the bench has no prober"):
         composition.read(path, bench=EXAMPLES / "bench-2400-two-needles.yaml", sim="bytes")
