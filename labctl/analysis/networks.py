@@ -13,13 +13,14 @@ class NetworkOverDies:
 
     Args:
         solution: its number in its file.
+        fidelity: of writing, over the dies of which it is known; None if it is of none.
         accuracy: on hardware, network scale tuned; `software` that of the same network in software.
         worst: the die on which it is worst, and its accuracy there; `best` the other end.
     """
 
     solution: int
     dies: int
-    fidelity: Ratio
+    fidelity: Ratio | None
     accuracy: Ratio
     software: Ratio
     worst: tuple[str, Ratio]
@@ -48,10 +49,11 @@ def over_dies(dies: Iterable[tuple[str, Iterable[Mapping[str, Any]]]]) -> list[N
 
 def _of(solution: int, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> NetworkOverDies:
     accuracies = [(name, float(one["accuracy_test"])) for name, one in rows]
+    written = [float(one["fidelity"]) for _, one in rows if one["fidelity"] is not None]
     return NetworkOverDies(
         solution,
         len(rows),
-        sum(float(one["fidelity"] or 0.0) for _, one in rows) / len(rows),
+        sum(written) / len(written) if written else None,
         sum(accuracy for _, accuracy in accuracies) / len(rows),
         sum(float(one["software_test"]) for _, one in rows) / len(rows),
         min(accuracies, key=lambda one: one[1]),

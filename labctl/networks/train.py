@@ -81,6 +81,11 @@ class Training(Recipe):
             raise ValueError(f"{self.method.value} training needs the run with the survey of its dies: survey: RUN")
         if self.method is Method.HARDWARE_AWARE and self.networks != 1:
             raise ValueError("hardware-aware training keeps one network per die; leave 'networks' out")
+        if self.method is not Method.STATISTICS_AWARE and self.bad_cells != 1.0:
+            raise ValueError(
+                f"'bad_cells' is of statistics-aware training, which draws cells; {self.method.value} training draws "
+                "none: leave 'bad_cells' out"
+            )
         return self
 
 

@@ -190,8 +190,8 @@ NETWORK_COLUMNS = (
 def network_rows(of_run: Sequence[NetworkOverDies]) -> list[list[tuple[Any, Any, str]]]:
     """Return the table of networks over dies, with the headings of `NETWORK_COLUMNS`, as `rows` does."""
 
-    def percent(ratio: float, digits: int = 1) -> tuple[str, float, str]:
-        return f"{100 * ratio:.{digits}f}", ratio, ""
+    def percent(ratio: float | None, digits: int = 1) -> tuple[str, float, str]:
+        return ("–", -1.0, "") if ratio is None else (f"{100 * ratio:.{digits}f}", ratio, "")
 
     table = []
     for one in of_run:

@@ -6,7 +6,7 @@ one is opened per run, for the kind of its dies. Runs are compared die by die wh
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -23,9 +23,6 @@ from labctl.storage.identity import Identity, run_id_of
 from labctl.storage.manifest import checked
 from labctl.storage.results import open_run
 from labctl.storage.run_log import DieState, RunState, read_state
-
-_LOOKED_AT = 3
-"""Dies of a run of which one has to be readable."""
 
 
 @dataclass(frozen=True)
@@ -190,17 +187,17 @@ def _run(label: str, folder: Path, state: RunState) -> OneRun:
     notes += [f"{waiting} of its {len(dies)} dies have not ended"] if waiting and state.exit_code is not None else []
     suspect = sum(bool(die.suspect) for die in dies.values())
     notes += [f"the figures of {suspect} of its dies are in doubt"] if suspect else []
-    kind, why = _kind(folder)
+    kind, why = _kind(folder, dies)
     notes += [f"what its dies are cannot be read: {why}"] if why else []
     return OneRun(label, folder, state, wafer, on, kind, dies, tuple(notes))
 
 
-def _kind(folder: Path) -> tuple[str, str]:
-    """Return the kind of the dies of a run in words, by the first that can be read; or why none can be."""
+def _kind(folder: Path, dies: Collection[str]) -> tuple[str, str]:
+    """Return the kind of the dies of a run in words, by the first that can be read; or why the last of them cannot."""
     why = ""
     try:
         run = open_run(folder)
-        for name in list(run.dies)[:_LOOKED_AT]:
+        for name in (name for name in run.dies if name in dies):
             try:
                 return kind_text(run.die(name).meta.get("description") or {}), ""
             except LabError as error:

@@ -193,6 +193,7 @@ def test_published_solutions_have_scale_one(tmp_path: Path) -> None:
     [
         ("method: statistics-aware\n", "statistics-aware training needs the run with the survey"),
         ("method: hardware-aware\nsurvey: .\n", "keeps one network per die; leave 'networks' out"),
+        ("bad_cells: 0.5\n", "'bad_cells' is of statistics-aware training.*; baseline training draws none"),
         ("survey: nowhere\n", "no such file or folder"),
         ("epochs: 0\n", "epochs"),
         ("colour: red\n", "colour"),

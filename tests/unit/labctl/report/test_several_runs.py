@@ -5,11 +5,12 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from labctl.core.die_state import State
-from labctl.core.errors import BenchError, NotThereError
+from labctl.core.errors import BenchError, NotThereError, StorageError
 from labctl.core.figure import Figure
 from labctl.report import several_changes, several_page, several_runs
 from labctl.report.several_changes import Moved
@@ -136,3 +137,20 @@ def test_runs_are_read_from_their_folders_and_one_that_cannot_be_read_is_left_ou
         several_runs.gather([night("end"), night("kill"), copy])
     with pytest.raises(NotThereError):
         several_runs.gather([nothing, tmp_path / "nor here"])
+
+
+def test_the_kind_of_dies_is_read_from_the_first_die_that_can_be_read(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(name: str) -> SimpleNamespace:
+        if name != "E":
+            raise StorageError(f"{name} is damaged")
+        return SimpleNamespace(meta={"description": {"geometry": {"kind": "1T1R", "n_rows": 3, "n_cols": 4}}})
+
+    opened = SimpleNamespace(dies=("golden", "A", "B", "C", "D", "E"), die=die)
+    monkeypatch.setattr(several_runs, "open_run", lambda folder: opened)
+    first, second = several_runs.gather([night("kill"), night("end")]).runs
+    assert (first.kind, second.kind) == ("1T1R, 3 x 4 cells",) * 2
+    opened.dies = ("golden", "A", "B", "C", "D")
+    first, _ = several_runs.gather([night("kill"), night("end")]).runs
+    assert (first.kind, "what its dies are cannot be read: D is damaged" in first.notes) == ("", True)
