@@ -3,6 +3,7 @@
 Values marked [?] are engineering defaults that no manual gives; they belong to a bench and are measured there.
 """
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal, Self
@@ -10,17 +11,17 @@ from typing import Annotated, Literal, Self
 from annotated_types import Ge
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from instruments.carrier import SerialLine, gpib_address
+from instruments.carrier import Address, gpib_address
 from instruments.connections import Connections, Relay, connect_wiring
 from instruments.entry import Entry
 from instruments.short_pulses import PulseLine, pulse_lines
 from instruments.timing import BenchTiming
 from instruments.wiring import Wiring
+from labctl.core.addresses import device_identity
 from labctl.core.bias import Geometry, Kind
 from labctl.core.driver import DriverKind
 from labctl.core.model import Line, Model
 from labctl.core.source import OffState
-from labctl.core.transport import THROUGH
 from labctl.core.units import Ampere, Ohm, Ratio, Second, Unit, Volt
 
 VoltPerSecond = Annotated[float, Unit("V/s")]
@@ -178,22 +179,21 @@ class Bench(Model):
     @field_validator("instruments")
     @classmethod
     def _one_owner_per_address(cls, value: dict[str, Entry]) -> dict[str, Entry]:
-        taken: dict[str, str] = {}
-        lines: dict[str, SerialLine] = {}
+        taken: dict[str, tuple[str, str]] = {}
+        controllers: dict[str, tuple[str, Address]] = {}
         for name, entry in value.items():
-            resource = entry.resource
-            if (address := entry.address) is not None and address.gateway is not None:
-                resource = f"{gpib_address(address.resource)}{THROUGH}{address.gateway}"
-                line = lines.setdefault(address.gateway, address.line)
-                if address.line.on_the_wire != line.on_the_wire:
-                    raise ValueError(
-                        f"the controller at {address.gateway} has two settings of its serial line: {line.on_the_wire}, "
-                        f"and {address.line.on_the_wire} at {name}; expected the same rs232 at each of its instruments"
-                    )
-            if resource is not None and resource in taken:
-                raise ValueError(f"{taken[resource]} and {name} have the same address {resource}")
-            if resource is not None:
-                taken[resource] = name
+            if (resource := entry.resource) is None:
+                continue
+            if (address := entry.address) is None or address.gateway is None:
+                key = _identity(resource)
+            else:
+                controller = device_identity(address.gateway)
+                _one_way(name, address, *controllers.setdefault(controller, (name, address)))
+                key = f"{controller} GPIB {gpib_address(address.resource)}"
+            other, spelling = taken.setdefault(key, (name, resource))
+            if other != name:
+                also = "" if spelling == resource else f", which is {spelling}"
+                raise ValueError(f"{other} and {name} have the same address {resource}{also}")
         return value
 
     @field_validator("wiring")
@@ -280,6 +280,24 @@ class Bench(Model):
         kernel = self.wiring.kernels[0]
         kind = Kind.ONE_T_ONE_R if kernel.gates else Kind.PASSIVE
         return Geometry(len(self.wiring.kernels), len(kernel.rows), len(kernel.cols), kind, polarity)
+
+
+def _identity(resource: str) -> str:
+    """Return one text for all ways to write an address; servers of one computer are told apart by their ports."""
+    return " ".join([device_identity(resource), *re.findall(r",\s*(\d+)", resource)])
+
+
+def _one_way(name: str, address: Address, other: str, others: Address) -> None:
+    """Raise ValueError unless two instruments reach the controller that they are behind in one way."""
+    for key, mine, theirs in (
+        ("backend", f"'{address.backend}'", f"'{others.backend}'"),
+        ("rs232", address.line.on_the_wire, others.line.on_the_wire),
+    ):
+        if mine != theirs:
+            raise ValueError(
+                f"the controller at {address.gateway} is given two settings: {theirs} at {other}, and {mine} at "
+                f"{name}; expected the same {key} at each of its instruments"
+            )
 
 
 def _has_ground(choice: str | None, key: str, info: ValidationInfo) -> None:

@@ -23,11 +23,11 @@ from pydantic import (
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from instruments.calibration import Certificate
-from instruments.carrier import Address
+from instruments.carrier import Address, Carrier
 from labctl.core import plugins
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import Die
-from labctl.core.driver import Driver, DriverKind, declared
+from labctl.core.driver import Driver, DriverKind, Wire, declared
 from labctl.core.errors import BenchError, LabError
 from labctl.core.model import Model
 from labctl.core.pulse_source import PulseCapabilities
@@ -228,6 +228,13 @@ class Entry(Common):
         if not lines:
             entry = cls._make(name, common, address, options)
             try:
+                if (
+                    address is not None
+                    and declaration.wire is Wire.BINARY
+                    and address.carrier in (Carrier.GATEWAY, Carrier.SERIAL)
+                ):
+                    text = f"driver '{name}' speaks in bytes, not in lines; a {address.carrier} does not carry them"
+                    raise BenchError(text)
                 match declaration.kind:  # what a declaration fails to tell is raised here, where the line is known
                     case DriverKind.SOURCE:
                         entry.capabilities  # noqa: B018

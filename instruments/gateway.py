@@ -25,6 +25,7 @@ from instruments.carrier import SerialLine
 from instruments.serial_line import SerialTransport
 from instruments.transport import LISTEN, LONGEST_LINE, LOOK, LineTransport
 from instruments.visa import VisaTransport
+from labctl.core.addresses import device_identity
 from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
 from labctl.core.units import Second
 
@@ -66,10 +67,18 @@ class Gateway:
 
     Args:
         carrier: opens, sends and receives.
+        backend: what carries it.
+        line: settings of its serial line, if it is on one.
     """
 
-    def __init__(self, carrier: VisaTransport) -> None:
+    def __init__(self, carrier: VisaTransport, backend: str = "@py", line: SerialLine | None = None) -> None:
         self._carrier, self.name = carrier, f"the controller ({carrier.name})"
+        self.key = device_identity(carrier.name)
+        """One text for all ways to write its address."""
+        self.settings = f"backend '{backend}'" + (f" and {line.on_the_wire}" if line else "")
+        """In operator words."""
+        self.users: WeakSet[GatewayTransport] = WeakSet()
+        """Transports to its instruments that are not closed."""
         self._busy = threading.RLock()
         self._open, self._version = False, b""
 
@@ -219,6 +228,14 @@ class GatewayTransport(LineTransport):
         self._short = others.get("called") or name
         self._gateway, self._address, self._used = gateway, address, False
         self._stale = True  # it has not been connected to
+        self.join()
+
+    def join(self) -> None:
+        """Be a user of the controller, so that it stays open; BenchError if others use it with other settings."""
+        with _lock:
+            if self not in self._gateway.users:
+                self._gateway = _listed(self._gateway)
+                self._gateway.users.add(self)
 
     def status_byte(self) -> int:
         """Return the status byte by a serial poll."""
@@ -227,7 +244,9 @@ class GatewayTransport(LineTransport):
     def close(self) -> None:
         """End the conversation; the controller stays open for other instruments, and closes with the last."""
         with self._lock:
-            _release(self._gateway, self)
+            with _lock:
+                self._gateway.users.discard(self)
+            _drop_unused(self._gateway)
 
     def _send(self, data: bytes, deadline: float) -> None:
         with self._named():
@@ -270,15 +289,15 @@ class GatewayTransport(LineTransport):
     @contextmanager
     def _named(self) -> Iterator[None]:
         """Keep the controller open, and name the instrument in its errors."""
-        _hold(self._gateway, self)
+        self.join()
         try:
             yield
         except InstrumentError as error:
             raise type(error)(f"{self._short}: {error}") from error
 
 
-_gateways: dict[tuple[str, str], tuple[Gateway, SerialLine | None]] = {}
-_users: dict[Gateway, WeakSet[GatewayTransport]] = {}
+_gateways: dict[str, Gateway] = {}
+"""Controllers of this process, by their key."""
 _lock = threading.Lock()
 
 
@@ -286,33 +305,37 @@ def gateway_at(resource: str, backend: str, line: SerialLine | None) -> Gateway:
     """Return this process's only connection to the controller at an address; it opens when it is first used.
 
     Raises:
-        BenchError: it is in use with other settings of its serial line.
+        BenchError: it is in use with another backend, or other settings of its serial line.
     """
-    line = line and line.model_copy(update={"terminator": "lf"})  # that of an instrument is not the controller's
+    given: dict[str, Any] = {"called": "the controller", "backend": backend, "probe": None, "terminator": ""}
+    if line is None:
+        carrier = VisaTransport(resource, **given)
+    else:  # the terminator of an instrument is not the controller's
+        carrier = SerialTransport(resource, line.model_copy(update={"terminator": "lf"}), **given)
     with _lock:
-        if (resource, backend) not in _gateways:
-            given: dict[str, Any] = {"called": "the controller", "backend": backend, "probe": None, "terminator": ""}
-            carrier = VisaTransport(resource, **given) if line is None else SerialTransport(resource, line, **given)
-            _gateways[resource, backend] = Gateway(carrier), line
-        gateway, settings = _gateways[resource, backend]
-    if settings != line:
-        had, asked = (one and one.on_the_wire for one in (settings, line))
+        return _listed(Gateway(carrier, backend, line))
+
+
+def _listed(gateway: Gateway) -> Gateway:
+    """Return the controller of this process that is the same one, which `gateway` becomes if none is in use."""
+    present = _gateways.setdefault(gateway.key, gateway)
+    if present.settings == gateway.settings:
+        return present
+    if present.users:
         raise BenchError(
-            f"the controller at {resource} is given two settings of its serial line: {had}, and {asked}; expected the "
-            "same rs232 at each of its instruments"
+            f"{gateway.name} is given two settings: {present.settings}, and {gateway.settings}; expected the same "
+            "backend and the same rs232 at each of its instruments"
         )
+    present.drop()
+    _gateways[gateway.key] = gateway
     return gateway
 
 
-def _hold(gateway: Gateway, user: GatewayTransport) -> None:
+def _drop_unused(gateway: Gateway) -> None:
+    """Close a controller that has no users, and forget it unless it has got one meanwhile."""
+    if gateway.users:
+        return
+    gateway.drop()
     with _lock:
-        _users.setdefault(gateway, WeakSet()).add(user)
-
-
-def _release(gateway: Gateway, user: GatewayTransport) -> None:
-    with _lock:
-        users = _users.setdefault(gateway, WeakSet())
-        users.discard(user)
-        last = not users
-    if last:
-        gateway.drop()
+        if not gateway.users and _gateways.get(gateway.key) is gateway:
+            del _gateways[gateway.key]

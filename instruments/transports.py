@@ -8,8 +8,7 @@ from instruments.gateway import GatewayTransport, gateway_at
 from instruments.serial_line import SerialTransport
 from instruments.transport import Deadlines, LineTransport, Log
 from instruments.visa import VisaTransport
-from labctl.core.driver import Driver, Wire
-from labctl.core.errors import BenchError
+from labctl.core.driver import Driver
 from labctl.core.units import Second
 
 
@@ -34,7 +33,7 @@ def transport_to(
         sleep: lets a time pass, s; None is the computer's clock.
 
     Raises:
-        BenchError: its driver speaks in bytes, which do not go through what is between.
+        BenchError: the controller that it is behind is in use with other settings.
     """
     others: dict[str, Any] = {
         "called": name,
@@ -44,8 +43,6 @@ def transport_to(
         "log": log,
         "sleep": sleep,
     }
-    if address.carrier in (Carrier.GATEWAY, Carrier.SERIAL) and driver.wire is Wire.BINARY:
-        raise BenchError(f"{name}: its driver speaks in bytes, not in lines; a {address.carrier} does not carry them")
     if address.carrier is Carrier.GATEWAY:
         assert address.gateway is not None
         line = address.line if carrier_of(address.gateway) is Carrier.SERIAL else None

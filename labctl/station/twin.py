@@ -19,6 +19,7 @@ from instruments.entry import Entry
 from instruments.timing import BenchTiming
 from instruments.transport import BytesTransport
 from labctl.core import plugins
+from labctl.core.addresses import device_identity
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import BenchError, LabError
 from labctl.core.prober import Subsite
@@ -70,19 +71,21 @@ def serving_of(bench: AnyBench, *, every_way: bool = False) -> tuple[dict[str, S
         BenchError: two instruments are at one address of a controller.
     """
     serving: dict[str, Serving] = {}
-    buses: dict[str, dict[str, str]] = {}
+    buses: dict[str, tuple[bool, dict[str, str]]] = {}
     for name, entry in bench.instruments.items():
         if (address := entry.address) is None:
             continue
         way = _WAYS.get(address.carrier, Way.SOCKET)
         if way is Way.GATEWAY and address.gateway is not None:
-            buses.setdefault(address.gateway, {})[name] = gpib_address(address.resource)
+            new: tuple[bool, dict[str, str]] = (carrier_of(address.gateway) is Carrier.SERIAL, {})
+            buses.setdefault(device_identity(address.gateway), new)[1][name] = gpib_address(address.resource)
         ways = {way} | ({Way.VXI11, *([Way.SERIAL] if HAS_TERMINALS else [])} if every_way else set())
         serving[name] = Serving(ways, way, address.line.end.encode())
-    serial = {gateway: carrier_of(gateway) is Carrier.SERIAL for gateway in buses}
-    if not HAS_TERMINALS and (any(serial.values()) or any(s.usual is Way.SERIAL for s in serving.values())):
+    if not HAS_TERMINALS and (
+        any(serial for serial, _ in buses.values()) or any(s.usual is Way.SERIAL for s in serving.values())
+    ):
         raise BenchError("this system has no pseudo-terminals for the serial lines of this bench; use --sim bytes")
-    return serving, [Bus(addresses, serial[gateway]) for gateway, addresses in buses.items()]
+    return serving, [Bus(addresses, serial) for serial, addresses in buses.values()]
 
 
 def link_of(entry: Entry) -> dict[str, Any]:

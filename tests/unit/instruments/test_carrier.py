@@ -84,8 +84,17 @@ def test_nonsense_is_refused_with_file_line_found_and_expected(
 @pytest.mark.parametrize(
     ("second", "words"),
     [
-        ({"resource": "GPIB0::024::INSTR"}, "smu and other have the same address 24 through ASRL1::INSTR"),
-        ({"resource": "GPIB::7", "rs232": {"baud": 300}}, "two settings of its serial line: 115200 baud, 8N1, no flow"),
+        (
+            {"resource": "GPIB0::024::INSTR"},
+            "smu and other have the same address GPIB0::024::INSTR through ASRL1::INSTR, which is GPIB::24::INSTR thr",
+        ),
+        ({"resource": "GPIB::24::INSTR"}, "smu and other have the same address GPIB::24::INSTR through ASRL1::INSTR$"),
+        ({"resource": "GPIB::24", "gateway": "asrl01"}, "smu and other have the same address GPIB::24 through asrl01"),
+        (
+            {"resource": "GPIB::7", "rs232": {"baud": 300}},
+            "given two settings: 115200 baud, 8N1, no flow .* at smu,",
+        ),
+        ({"resource": "GPIB::7", "gateway": "asrl1", "backend": ""}, "given two settings: '@py' at smu, and '' at oth"),
     ],
 )
 def test_instruments_behind_one_controller_have_an_address_each_and_one_line(
@@ -96,6 +105,27 @@ def test_instruments_behind_one_controller_have_an_address_each_and_one_line(
     content["instruments"] = {"smu": {**keys, "resource": "GPIB::24::INSTR"}, "other": {**keys, **second}}
     (tmp_path / "bench.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     with pytest.raises(BenchError, match=words):
+        read_bench(tmp_path / "bench.yaml")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("TCPIP::192.0.2.11::5025::SOCKET", "tcpip0::192.0.2.11::hislip0::INSTR", True),
+        ("GPIB::5::INSTR", "GPIB0::05", True),
+        ("TCPIP::127.0.0.1,1024::inst0::INSTR", "TCPIP::127.0.0.1,1025::inst0::INSTR", False),
+    ],
+)
+def test_one_address_in_two_spellings_is_one_instrument(tmp_path: Path, one: str, other: str, same: bool) -> None:
+    content = yaml.safe_load(EXAMPLE.read_text())
+    content["instruments"] = {
+        name: {"driver": "keithley2400", "resource": resource} for name, resource in (("smu", one), ("other", other))
+    }
+    (tmp_path / "bench.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    if not same:
+        assert read_bench(tmp_path / "bench.yaml").value.instruments["other"].resource == other
+        return
+    with pytest.raises(BenchError, match="smu and other have the same address"):
         read_bench(tmp_path / "bench.yaml")
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from instruments.bench import Bench
 from instruments.drivers import InPlace, driver_of, visa
-from instruments.entry import Entry
+from instruments.entry import UNUSABLE, Entry
 from instruments.open_bench import planned_die
 from instruments.transcript import TranscriptReplay
 from labctl import files
@@ -191,6 +191,26 @@ def test_capabilities_of_a_pulse_source_are_those_of_one(register):
             Entry.model_validate({"driver": driver, "resource": "1"})
     with pytest.raises(BenchError, match="the pulses of driver 'keithley707b' are None; expected PulseCapabilities"):
         _ = Entry.model_validate({"driver": "keithley707b", "resource": "1"}).pulses
+
+
+IN_BYTES = Driver(DriverKind.MATRIX, Card, wire=Wire.BINARY, scheme=lambda options: lambda row, column: row + column)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"resource": "ASRL1::INSTR"}, "driver 'bytes' speaks in bytes, not in lines; a serial line does not carry"),
+        ({"resource": "GPIB::7", "gateway": "TCPIP::192.0.2.30::1234::SOCKET"}, "in bytes, not in lines; a GPIB, thr"),
+    ],
+)
+def test_a_driver_of_bytes_is_refused_where_lines_are_carried_and_the_others_are_made_safe(register, keys, words):
+    register(INSTRUMENTS, {"bytes": "tests.unit.instruments.test_entry:IN_BYTES"})
+    with pytest.raises(ValidationError, match=words):
+        Entry.model_validate({"driver": "bytes", **keys})
+    kept = Entry.model_validate({"driver": "bytes", **keys}, context={UNUSABLE: True})
+    assert words[:30] in kept.fault
+    assert kept.address is not None
+    assert not Entry.model_validate({"driver": "bytes", "resource": "TCPIP::192.0.2.7::5025::SOCKET"}).fault
 
 
 def test_a_model_in_digits_is_answered_with_the_models_that_there_are(tmp_path):

@@ -15,7 +15,7 @@ from instruments.carrier import Address, SerialLine
 from instruments.gateway import Gateway, GatewayTransport, escaped, gateway_at
 from instruments.transport import LONGEST_LINE, Deadlines
 from instruments.transports import transport_to
-from labctl.core.driver import Driver, DriverKind, Wire
+from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
 from labctl.core.transport import THROUGH, Transport
 from sim_backend.emulators.serve import Bus, Server, Serving, Way
@@ -25,6 +25,11 @@ from tests.waiting import PATIENCE, until
 
 LONG = Deadlines(setting=PATIENCE, query=PATIENCE, measure=PATIENCE, relay=PATIENCE, motion=PATIENCE)
 TEXT = Driver(DriverKind.MATRIX, lambda *_: None, scheme=lambda options: lambda row, column: row + column)
+
+
+@pytest.fixture(autouse=True)
+def no_controllers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "_gateways", {})
 
 
 class World:
@@ -48,11 +53,10 @@ class World:
 
 
 @pytest.fixture(params=["socket", "serial"])
-def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
     serial = request.param == "serial"
     if serial:
         pytest.importorskip("serial", reason="pyserial is not installed (extra serial)")
-    monkeypatch.setattr(gateway, "_gateways", {})
     talkers = {name: Talker(name) for name in "ab"}
     try:
         server = Server(
@@ -184,17 +188,41 @@ def test_what_is_sent_is_escaped_and_an_answer_that_is_none_is_told(world: World
     assert escaped(b"a+b\r\n\x1b") == b"a\x1b+b\x1b\r\x1b\n\x1b\x1b"
     world.transport("a")
     controller = world.server.resource("a").partition(THROUGH)[2]
-    with pytest.raises(BenchError, match="is given two settings of its serial line"):
+    with pytest.raises(BenchError, match="is given two settings: "):
         gateway_at(controller, "@py", SerialLine(baud=300))
 
 
-def test_a_driver_of_bytes_is_refused() -> None:
-    driver = Driver(
-        DriverKind.MATRIX, lambda *_: None, wire=Wire.BINARY, scheme=lambda options: lambda row, column: row + column
-    )
-    address = Address(resource="GPIB::24", gateway="TCPIP::192.0.2.30::1234::SOCKET")
-    with pytest.raises(BenchError, match="smu: its driver speaks in bytes, not in lines"):
-        transport_to("smu", address, driver)
+def user_of(resource: str, backend: str = "@py", line: SerialLine | None = None) -> GatewayTransport:
+    return GatewayTransport("GPIB::24", gateway_at(resource, backend, line), "24")
+
+
+def test_a_controller_is_one_however_its_address_is_written_and_has_one_backend() -> None:
+    first = user_of("TCPIP::192.0.2.30::1234::SOCKET")
+    second = user_of(" tcpip0::192.0.2.30::01234::socket")
+    assert second._gateway is first._gateway
+    with pytest.raises(BenchError, match="is given two settings: backend '@py', and backend ''"):
+        user_of("TCPIP0::192.0.2.30::1234::SOCKET", backend="")
+
+
+def test_a_controller_is_forgotten_with_its_last_user_and_has_its_new_settings_then() -> None:
+    slow, other = [user_of("ASRL3::INSTR", line=SerialLine(baud=300)) for _ in range(2)]
+    slow.close()
+    with pytest.raises(BenchError, match=r"two settings: backend '@py' and 300 baud, .* and 9600 baud"):
+        user_of("ASRL3", line=SerialLine())
+    other.close()
+    other.close()
+    fast = user_of("ASRL3", line=SerialLine())
+    assert fast._gateway is not slow._gateway
+    with pytest.raises(BenchError, match="two settings"):
+        slow.join()
+    fast.close()
+    slow.join()
+    assert gateway._gateways == {slow._gateway.key: slow._gateway}
+
+
+def test_a_controller_whose_users_are_gone_without_a_word_has_new_settings() -> None:
+    gateway_at("ASRL3::INSTR", "@py", SerialLine(baud=300))
+    assert gateway_at("ASRL3::INSTR", "@py", SerialLine()).settings.endswith("9600 baud, 8N1, no flow control")
 
 
 VERSION = "Example controller 1.0"
@@ -342,6 +370,7 @@ def test_a_probe_that_is_answered_by_more_than_its_reply_is_asked_again_and_then
     again = [carried(), carried(), carried(b"EXAMPLE\n\x04")]
     transport = GatewayTransport("GPIB::24", controller(*old, *again, carried(), carried(b"new\n\x04")), "24")
     assert transport.query("ask") == "new"
+    transport.close()
     more = [carried(), carried(), carried(b"old\nEXAMPLE\n\x04")]
     transport = GatewayTransport("GPIB::24", controller(*old, *more * 4), "24")
     with pytest.raises(InstrumentError, match="says more than it is asked for"):

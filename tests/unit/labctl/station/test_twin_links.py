@@ -52,6 +52,22 @@ def test_making_safe_needs_nothing_but_the_address(way):
         twin.close()
 
 
+def test_one_controller_in_two_spellings_is_one_bus():
+    bench = bench_by("gateway")
+    address = bench.instruments["smu"].address
+    entries = {
+        name: bench.instruments["smu"].model_copy(
+            update={"address": address.model_copy(update={"resource": resource, "gateway": gateway})}
+        )
+        for name, resource, gateway in (
+            ("smu", "GPIB::24", address.gateway),
+            ("b", "GPIB::7", "tcpip0::192.0.2.30::01234::socket"),
+        )
+    }
+    _, buses = serving_of(bench.with_entries(entries))
+    assert [bus.addresses for bus in buses] == [{"smu": "24", "b": "7"}]
+
+
 def test_every_way_is_served_for_other_programs_and_only_its_own_for_the_bench():
     bench = bench_by("gateway")
     serving, (bus,) = serving_of(bench)

@@ -17,9 +17,10 @@ from types import SimpleNamespace
 import pytest
 
 from labctl import files
+from labctl.core.addresses import identity
 from labctl.core.errors import BenchError
 from labctl.storage import bench_locks, locks
-from labctl.storage.addresses import Names, identity
+from labctl.storage.addresses import Names
 from labctl.storage.bench_locks import bench_lock, holders
 from labctl.storage.locks import NAME, Holder, hold, holder
 from tests.waiting import PATIENCE
