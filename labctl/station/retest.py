@@ -108,6 +108,12 @@ def _refuse_other(spec: RunSpec, run: Path, state: RunState) -> None:
             raise BenchError(
                 f"{run} is of {what} '{before}', and this campaign is of {what} '{after}'; expected the same"
             )
+    slots = (meta.get("slot"), now.get("slot"))
+    if None not in slots and slots[0] != slots[1]:
+        raise BenchError(
+            f"{run} had its wafer from slot {slots[0]}, and this campaign has it from slot {slots[1]}; expected the "
+            "same, or, of a wafer that was moved there, a run of its own with --only"
+        )
     if bool(meta.get("real")) != bool(now["real"]):
         kinds = {True: "on a real bench", False: "on simulated dies or a twin"}
         raise BenchError(

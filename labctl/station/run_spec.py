@@ -201,6 +201,7 @@ class RunSpec:
             "visit": [{"procedure": p.name, "settings": p.settings_data()} for p in self.visit],
             "fiducials": [fiducial.model_dump(mode="json") for fiducial in self.fiducials],
             "wafer_map": None if self.layout is None else self.layout.to_json(),
+            **({} if self.slot is None else {"slot": self.slot}),
             "faults": None if self.faults is None else self.faults.plain(),
             "retest": None if self.retest is None else self.retest.plain(),
             **self.declared,

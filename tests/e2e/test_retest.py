@@ -13,6 +13,7 @@ from labctl.core.die_state import State
 from labctl.core.errors import BenchError
 from labctl.core.events import RunEnded
 from labctl.fleet.rows import rows_of
+from labctl.station.retest import retested
 from labctl.station.run_folder import make_folder
 from labctl.storage.run_log import Runlog, read_state
 
@@ -189,3 +190,17 @@ def test_dies_on_a_real_bench_are_no_retest_of_simulated_ones(desk, monkeypatch)
     monkeypatch.setattr("labctl.station.retest.read_state", lambda run: by_hand)
     with pytest.raises(BenchError, match="was made by hand and has no bins"):
         prepare(desk / "c.yaml", None, None, None, None, retest=desk / "night")
+
+
+def test_a_wafer_from_another_slot_is_refused(desk, monkeypatch):
+    state = read_state(desk / "night")
+    monkeypatch.chdir(desk)
+    spec, _ = prepare(desk / "c.yaml", None, None, None, None)
+    assert "slot" not in spec.to_json()
+    assert replace(spec, slot=4).to_json()["slot"] == 4
+    for slot in (None, 4):
+        there = replace(state, meta={**state.meta, **({"slot": slot} if slot else {})})
+        monkeypatch.setattr("labctl.station.retest.read_state", lambda run, there=there: there)
+        assert retested(replace(spec, slot=4), desk / "night", ("weak",)).retest.bins == ("weak",)
+    with pytest.raises(BenchError, match="had its wafer from slot 4, and this campaign has it from slot 5; expected"):
+        retested(replace(spec, slot=5), desk / "night", ("weak",))
