@@ -12,7 +12,6 @@ import numpy as np
 
 from labctl.core.declaration import LARGEST
 from labctl.core.events import DieEnded
-from labctl.core.exit_codes import Status
 from labctl.core.figure import Array, Better, Columns, Figure, Figures, Shown, Tables, sizes
 from labctl.core.procedure import Procedure
 from labctl.storage.event_rows import DieRow
@@ -49,12 +48,6 @@ def stored(rows: Sequence[DieRow]) -> dict[str, float] | None:
     """Return the figures that were stored when the die ended; None if it has not ended, or goes on."""
     last = rows[-1].event if rows else None
     return dict(last.figures) if isinstance(last, DieEnded) and last.figures is not None else None
-
-
-def is_void(rows: Sequence[DieRow]) -> bool:
-    """Return whether the work on a die failed and no figure was kept, which is how a void try ends."""
-    last = rows[-1].event if rows else None
-    return isinstance(last, DieEnded) and last.outcome is Status.FAIL and last.figures == {}
 
 
 class _NoTableError(KeyError):

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from labctl.analysis.accuracy_terms import COLUMNS, accuracies, texts
-from labctl.analysis.figures import DieTables, compute, groups_of, is_void, stored
+from labctl.analysis.figures import DieTables, compute, groups_of, stored
 from labctl.core.defects import DEFECTS, Defect
 from labctl.core.errors import StorageError
 from labctl.core.events import Approached, DieEvent, StageEnded, StageStarted
 from labctl.core.figure import Columns, Figures, newest
 from labctl.core.units import FloatArray
 from labctl.storage.arrays import Array
-from labctl.storage.event_rows import DieRow, event_rows
+from labctl.storage.event_rows import DieRow, event_rows, is_void
 from labctl.storage.results import DieData
 from labctl.storage.tables import Table
 

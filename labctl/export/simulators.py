@@ -66,7 +66,7 @@ def read_noise_of(run: Run) -> float:
     differences: list[FloatArray] = []
     for name in run.dies:
         die = run.die(name)
-        if not {"survey", "readback"} <= set(die.tables):
+        if die.void or not {"survey", "readback"} <= set(die.tables):
             continue
         survey, read = die.table("survey"), die.table("readback")
         newest = {int(kernel): row for row, kernel in enumerate(survey["kernel"])}

@@ -94,10 +94,11 @@ def read_trained(path: str | Path, files: InputFiles = DISK) -> TrainedFile:
 def surveys(run: str | Path, dies: Sequence[str] | None = None) -> list[DieSurvey]:
     """Return the surveys of the dies of a run (all that have one, or those named), the newest row of each kernel.
 
+    A die whose newest try is void has none: what it read may be no measurement.
     Conductances are those of the map for inference where the survey made one.
 
     Raises:
-        BenchError: a die is not in the run or was not surveyed.
+        BenchError: a die that is named is not in the run, was not surveyed, or its try is void.
         StorageError: there is no run.
     """
     opened = open_run(run)
@@ -106,7 +107,10 @@ def surveys(run: str | Path, dies: Sequence[str] | None = None) -> list[DieSurve
     surveyed_dies = []
     for name in opened.dies if dies is None else dies:
         die = opened.die(name)
-        if "survey" in die.tables:
+        if die.void:
+            if dies is not None:
+                raise BenchError(f"{run}: the newest try of die {name} is void; expected dies that were measured")
+        elif "survey" in die.tables:
             surveyed = die.table("survey")
             read = die.table("inference_map") if "inference_map" in die.tables else surveyed
             rows, mapped = (_newest(f"{run}: of die {name}", table) for table in (surveyed, read))

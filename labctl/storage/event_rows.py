@@ -1,11 +1,12 @@
 """Rows of events of a journal, or of the sealed file that was made of one, as the classes of `labctl.core.events`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from labctl.core.errors import StorageError
-from labctl.core.events import DieEvent, Event, RunEvent, UnknownEvent, parse
+from labctl.core.events import DieEnded, DieEvent, Event, RunEvent, UnknownEvent, parse
+from labctl.core.exit_codes import Status
 from labctl.storage.journal_reader import Entry, Stamp
 
 Family = TypeVar("Family", bound=Event)
@@ -37,3 +38,9 @@ def event_rows(family: type[Family], entries: Iterable[Entry]) -> Iterator[Event
         except StorageError as error:
             raise StorageError(f"row {entry.seq} of the journal: {error}") from error
         yield EventRow(entry.seq, entry.stage, entry.stamp, event)
+
+
+def is_void(rows: Sequence[DieRow]) -> bool:
+    """Return whether the work on a die failed and no figure was kept, which is how a void try ends."""
+    last = rows[-1].event if rows else None
+    return isinstance(last, DieEnded) and last.outcome is Status.FAIL and last.figures == {}

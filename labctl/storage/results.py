@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from labctl.core.errors import StorageError
+from labctl.core.events import DieEvent
 from labctl.core.figure import Figures
+from labctl.storage.event_rows import event_rows, is_void
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry, Operation
 from labctl.storage.manifest import checked, refuse_nameless, run_meta
@@ -114,6 +116,11 @@ class DieData:
         """Yield every event, in order."""
         with self.open() as source:
             yield from source.events()
+
+    @property
+    def void(self) -> bool:
+        """Whether what its tables hold may be no measurement: it was not driven, or not touched."""
+        return is_void(list(event_rows(DieEvent, self.events())))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from labctl.core.defects import Defect
+from labctl.core.die_state import State
 from labctl.core.errors import BenchError
+from labctl.core.events import DieEnded
+from labctl.core.exit_codes import Status
 from labctl.core.outcome import Stopped
 from labctl.files import DISK, load
 from labctl.networks import solutions
@@ -37,7 +40,7 @@ def written(folder: Path, text: str = QUICK) -> Path:
     return path
 
 
-def make_run(run: Path, dies: int = 2) -> Path:
+def make_run(run: Path, dies: int = 2, void: str = "") -> Path:
     """Dies of 16 kernels of 5 x 4 cells, one short in each; D0 was surveyed twice, the first time with nonsense."""
     rng = np.random.default_rng(3)
     run.mkdir()
@@ -56,6 +59,9 @@ def make_run(run: Path, dies: int = 2) -> Path:
                     fields |= {"kernel": kernel, "g_initial": g_p, "g_p": g_p * scale, "g_ap": g_ap * scale}
                     fields |= {"tmr": g_p / g_ap - 1, "defect": defect, "good": 20}
                     journal.record("survey", KernelSurvey(**fields))
+            if void == f"D{number}":
+                ended = DieEnded(bin="error", outcome=Status.FAIL, state=State.ERROR, reason="lifted", figures={})
+                journal.event(ended)
             journal.commit()
             journal.finish()
     return run
@@ -148,6 +154,13 @@ def test_surveys_of_a_run_are_the_newest_in_the_order_of_kernels(tmp_path: Path)
     assert [s.name for s in surveys(run, ["D1"])] == ["D1"]
     with pytest.raises(BenchError, match="has no die D7; it has D0, D1"):
         surveys(run, ["D7"])
+
+
+def test_a_void_try_is_no_survey(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", void="D1")
+    assert [survey.name for survey in surveys(run)] == ["D0"]
+    with pytest.raises(BenchError, match="the newest try of die D1 is void"):
+        surveys(run, ["D0", "D1"])
 
 
 def test_hardware_aware_keeps_one_network_per_die(tmp_path: Path) -> None:
