@@ -249,8 +249,12 @@ class GatewayTransport(LineTransport):
             _drop_unused(self._gateway)
 
     def _send(self, data: bytes, deadline: float) -> None:
+        seconds = min(self.deadlines.setting, deadline - time.monotonic())  # others wait for the controller meanwhile
         with self._named():
-            self._gateway.deliver(self._address, data.removesuffix(b"\n"), seconds=deadline - time.monotonic())
+            self._gateway.deliver(self._address, data.removesuffix(b"\n"), seconds=seconds)
+
+    def _says_more(self) -> bool:
+        return bool(self._pending)
 
     def _transit(self, size: int) -> Second:
         return size * self._gateway.seconds_per_byte

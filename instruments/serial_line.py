@@ -60,7 +60,7 @@ class SerialTransport(VisaTransport):
         return self._unread()
 
     def _says_more(self) -> bool:
-        return self._more() or super()._says_more()
+        return self._more() or bool(self._pending)
 
     def _break_in(self) -> None:
         """Open the port, clear the instrument if it can be cleared, and end the line that somebody may have begun."""

@@ -189,10 +189,12 @@ class LineTransport(ABC):
             return self._exchange_bytes(data + ask, whole, self.deadlines.query)
 
     def resync(self) -> None:
-        """Drop the present exchange, connect afresh and send the probe, until one reply answers it and no more.
+        """Drop the present exchange, connect afresh and send the probe.
+
+        Where a fresh connection may bring an old reply, that is repeated until one reply answers the probe and no more.
 
         Raises:
-            InstrumentError: the instrument does not answer it, or says more than it is asked for.
+            InstrumentError: the instrument does not answer it, or says more than it is asked for on such a link.
         """
         with self._lock:
             for _ in range(TRIES):
@@ -245,8 +247,8 @@ class LineTransport(ABC):
             self.resync()
 
     def _says_more(self) -> bool:
-        """Return whether more has come than the reply to the probe."""
-        return bool(self._pending)
+        """Return whether more has come than the reply to the probe, on a link where that may be an old reply."""
+        return False
 
     def _transit(self, size: int) -> Second:
         """Return how long so many bytes are on the way, s."""

@@ -6,7 +6,7 @@ The controller is the emulated one of this project, on a socket or a serial line
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -356,6 +356,22 @@ def test_a_long_message_has_the_time_that_it_needs_on_a_slow_line() -> None:
     begun = time.monotonic()
     Gateway(cast("Any", wire)).deliver("24", bytes(8000))
     assert wire.deadlines[-1] - begun > 8
+
+
+def test_a_message_whose_answer_takes_long_does_not_hold_a_silent_controller_as_long() -> None:
+    class Timed(Scripted):
+        waits: ClassVar[list[float]] = []
+
+        def receive_some(self, deadline: float) -> bytes:
+            self.waits.append(deadline - time.monotonic())
+            return super().receive_some(deadline)
+
+    transport = GatewayTransport("GPIB::24", Gateway(cast("Any", Timed(b"24\r\n"))), "24", probe=None)
+    transport.ask_nothing_first()
+    transport._used, transport._stale = True, False
+    with pytest.raises(InstrumentError, match="is silent"):
+        transport.query("READ?", extra=3600.0)
+    assert max(Timed.waits) <= gateway.ANSWER_WAIT + transport.deadlines.setting
 
 
 def test_a_bit_of_a_status_byte_that_stands_for_no_message_is_read_once() -> None:
