@@ -114,14 +114,18 @@ def test_the_noise_of_a_reading_is_that_of_two_readings_of_one_state() -> None:
     class Die:
         tables = ("survey", "readback")
 
+        def __init__(self, void: bool) -> None:
+            self.void = void
+
         def table(self, name: str) -> Any:
+            assert not self.void, "a void try says nothing of noise"
             return survey if name == "survey" else back
 
     class Run:
-        dies = ("A",)
+        dies = ("A", "B")
 
         def die(self, name: str) -> Die:
-            return Die()
+            return Die(void=name == "B")
 
     assert simulators.read_noise_of(Run()) == pytest.approx(0.004, rel=0.1)  # type: ignore[arg-type]
 
