@@ -66,8 +66,8 @@ def retested(spec: RunSpec, run: Path, bins: Sequence[str] | None, only: Sequenc
         for name in only:
             if name not in names:
                 there = before.get(name)
-                found = f"is in bin '{there.name}'" if there and there.name else "has no bin"
-                raise BenchError(f"--only {name}: it {found} in {run}, expected one of bin {', '.join(chosen)}")
+                fact = f"is in bin '{there.name}'" if there and there.name else "has no bin"
+                raise BenchError(f"--only {name}: it {fact} in {run}, expected one of bin {', '.join(chosen)}")
         names = [name for name in names if name in only]
     return replace(spec.some(names), retest=retest)
 
@@ -124,8 +124,8 @@ def _refuse_other(spec: RunSpec, run: Path, state: RunState) -> None:
     for die in meta["dies"]:
         here = dies.get(die["name"])
         if here is None or here["at"] != die["at"]:
-            found = "is not there" if here is None else f"is at {here['at']}, it was at {die['at']}"
-            raise BenchError(f"die {die['name']} of {run} {found} in this campaign; expected the same wafer map")
+            fact = "is not there" if here is None else f"is at {here['at']}, it was at {die['at']}"
+            raise BenchError(f"die {die['name']} of {run} {fact} in this campaign; expected the same wafer map")
     if not now["real"]:
         _refuse_other_world(run, meta, now, dies)
     if changed := list(differences({key: meta.get(key) for key in _SAME}, {key: now[key] for key in _SAME})):

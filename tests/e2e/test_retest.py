@@ -132,8 +132,8 @@ def test_another_wafer_and_no_run_are_refused(desk, labctl, tmp_path):
     shutil.copytree(desk, tmp_path / "desk", ignore=shutil.ignore_patterns("second", "third", "killed"))
     other = tmp_path / "desk"
     (other / "wafer.yaml").write_text(WAFER.replace("L3", "L4"))
-    said = labctl("run", "c.yaml", "--retest", "night", "--out", "new", cwd=other, expect=2).stderr
-    assert "night is of lot 'L3', and this campaign is of lot 'L4'" in said
+    refusal = labctl("run", "c.yaml", "--retest", "night", "--out", "new", cwd=other, expect=2).stderr
+    assert "night is of lot 'L3', and this campaign is of lot 'L4'" in refusal
     assert not (other / "new").exists()
     (other / "wafer.yaml").write_text(WAFER.replace("W07", "W08"))
     assert "is of wafer 'W07'" in labctl("plan", "c.yaml", "--retest", "night", cwd=other, expect=2).stderr
@@ -146,8 +146,8 @@ def test_a_run_that_goes_on_is_refused_and_one_without_failures_has_none(desk, l
 
     run = shutil.copytree(desk / "killed" if (desk / "killed").exists() else desk / "night", tmp_path / "run")
     with started_open(run), hold(run, "labctl run c.yaml"):
-        said = labctl("plan", desk / "c.yaml", "--retest", run, cwd=desk, expect=2).stderr
-        assert "goes on, carried out by" in said
+        refusal = labctl("plan", desk / "c.yaml", "--retest", run, cwd=desk, expect=2).stderr
+        assert "goes on, carried out by" in refusal
 
 
 def started_open(run):

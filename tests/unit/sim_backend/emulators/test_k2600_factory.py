@@ -147,9 +147,9 @@ def test_two_trains_that_do_not_fit_are_refused(second: str, reason: str) -> Non
     ask(smu, FIXED.format("smua") + " " + FIXED.format("smub"))
     ask(smu, "print(ConfigPulseVMeasureI(smua, 0, 0.5, 1e-3, 2e-3, 5e-3, 4, smua.nvbuffer1, 1))")
     assert ask(smu, f"print(ConfigPulseVMeasureI({second}))").startswith("true")
-    said = ask(smu, "print(InitiatePulseTestDual(1, 2))")
-    assert said.startswith("false\t")
-    assert reason in said
+    answer = ask(smu, "print(InitiatePulseTestDual(1, 2))")
+    assert answer.startswith("false\t")
+    assert reason in answer
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,9 @@ def test_two_trains_that_do_not_fit_are_refused(second: str, reason: str) -> Non
 def test_a_train_that_is_not_possible_is_not_configured(settings: str, call: str, reason: str) -> None:
     smu = make()
     ask(smu, FIXED.format("smua") + " " + settings)
-    said = ask(smu, f"print(ConfigPulseVMeasureI{call})")
-    assert said.startswith("false\t")
-    assert reason in said
+    answer = ask(smu, f"print(ConfigPulseVMeasureI{call})")
+    assert answer.startswith("false\t")
+    assert reason in answer
     assert ask(smu, "print(InitiatePulseTest(2))") == "false\tNo pulse test with this tag"
     assert ask(smu, "print(InitiatePulseTest('x'))") == "false\tData type error"
 
@@ -201,8 +201,8 @@ def test_pulses_wait_for_their_line_and_announce_themselves_on_another() -> None
     assert held(smu, 0, 0.5) == pytest.approx(4e-3)
     assert ask(smu, "print(digio.trigger[2].wait(0), digio.trigger[2].overrun)") == "true\ttrue"
     smu.port.pull(1, low=True)
-    said = ask(smu, "print(InitiatePulseTest(1))")
-    assert said == "false\tTimer timeout", "one edge, two pulses"
+    answer = ask(smu, "print(InitiatePulseTest(1))")
+    assert answer == "false\tTimer timeout", "one edge, two pulses"
     assert held(smu, 0, 0.5) == pytest.approx(6e-3)
 
 

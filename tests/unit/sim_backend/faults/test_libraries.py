@@ -20,8 +20,8 @@ def test_every_kind_of_such_a_board_is_one_that_a_night_draws():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_message_fails_once_by_name_and_the_board_is_made_safe_and_reads_as_before(kind):
-    on, told = on_arc_two(array()), []
-    faults = ListedFaults(lambda fault, detail: told.append((fault.kind, detail)))
+    on, struck = on_arc_two(array()), []
+    faults = ListedFaults(lambda fault, detail: struck.append((fault.kind, detail)))
     inject(faults, "board", on.library)
     sense = read(on.board, *CELLS)
     before = on.board.sense(sense)
@@ -29,24 +29,24 @@ def test_a_message_fails_once_by_name_and_the_board_is_made_safe_and_reads_as_be
     on.board.sense(sense)  # operation 5 has not begun
     faults.reach(5)
     on.board.sense(sense)  # one message passes
-    assert told == []
+    assert struck == []
     with pytest.raises(InstrumentError, match=WORDS[kind]):
         on.board.sense(sense)
-    assert told == [(kind, "at a call of execute")]
+    assert struck == [(kind, "at a call of execute")]
     on.board.off()
     on.board.verify_off()
     assert on.board.sense(sense).current == pytest.approx(before.current, rel=0.05)
-    assert len(told) == 1
+    assert len(struck) == 1
 
 
 def test_faults_of_another_instrument_do_not_happen_to_it():
-    on, told = on_arc_two(array()), []
-    faults = ListedFaults(lambda fault, detail: told.append(fault.kind))
+    on, struck = on_arc_two(array()), []
+    faults = ListedFaults(lambda fault, detail: struck.append(fault.kind))
     inject(faults, "board", on.library)
     faults.expect([PlannedFault(1, FAILS, "D", "another", operation=0)])
     faults.reach(3)
     on.board.sense(read(on.board, *CELLS))
-    assert told == []
+    assert struck == []
 
 
 def test_what_is_no_such_library_takes_none():
