@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import write_night
 from tests.waiting import PATIENCE
 
 
@@ -35,12 +36,14 @@ def test_a_report_names_a_die_that_cannot_be_read(labctl: Any, run: Path) -> Non
 
 
 def test_several_runs_have_one_page_and_their_folders_stay_as_they_are(labctl: Any, run: Path, tmp_path: Path) -> None:
-    other, page = shutil.copytree(run, tmp_path / "other"), tmp_path / "both.html"
+    other, page = write_night(tmp_path / "other"), tmp_path / "both.html"
     before = sorted(path.name for path in run.iterdir())
     summary = json.loads(labctl("report", str(run), str(other), "--out", str(page), "--json").stdout)
     assert ([one["label"] for one in summary["runs"]], summary["unread"]) == (["A", "B"], [])
     assert "no die changed its bin" in summary["text"]
     assert sorted(path.name for path in run.iterdir()) == before
+    copy = shutil.copytree(run, tmp_path / "copy")
+    assert "are the same run" in labctl("report", str(run), str(copy), "--out", "p.html", expect=2).stderr
     assert "expected --out PAGE" in labctl("report", str(run), str(other), expect=2).stderr
     assert "there is one" in labctl("report", str(run), "--out", "page.html", expect=2).stderr
     (other / "journal.db").unlink()
