@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from labctl.core.bias import Geometry, Nominal
-from labctl.core.errors import LimitError, LinkTimeoutError, SwitchedOff
+from labctl.core.errors import BenchError, LimitError, LinkTimeoutError, SwitchedOff
 from labctl.core.limits import Limited, Limits
-from labctl.core.operations import Attempts, Flag, Pulse, Reading, Sense, WritePlan
+from labctl.core.operations import Attempts, Flag, Glance, Pulse, Reading, Sense, WritePlan
+from labctl.core.outcome import Stopped
 from labctl.core.rebuild import Rebuild
 from labctl.core.write_loop import program_by_host
 from labctl.execution import recorded_die
@@ -14,8 +15,10 @@ from labctl.execution.journal_die import JournalDie
 from labctl.execution.nominal_die import NominalDie
 from labctl.execution.recorded_die import RecordedDie
 from labctl.execution.replay import Mismatch, Replay
+from labctl.execution.stop import Stop
 from labctl.storage.journal import Journal
 from labctl.storage.stress import DieInfo, stress_of_journal
+from protocols.bias import read_bias
 from protocols.settings import WriteSettings
 
 GEOMETRY, NOMINAL = Geometry(1, 3, 4), Nominal.alike(4e-4, 2e-4, 1)
@@ -297,3 +300,22 @@ def test_contact_is_watched_by_the_last_read_of_each_cell():
     sense, reading = recorded_die.last_reads(plan, made)
     assert np.array_equal(sense.cols, plan.verify.cols)
     assert np.allclose(reading.current[:, 0], 4e-5)
+
+
+@pytest.mark.parametrize(("seconds", "pieces"), [(0.1, [6]), (2.0, [3, 3])])
+def test_a_glance_is_taken_in_chunks_and_written_nowhere(tmp_path, seconds, pieces):
+    die, ticks, seeks = NominalDie(GEOMETRY, NOMINAL, timing=lambda operation: seconds), [], []
+    bias = read_bias(GEOMETRY, *(np.zeros(6, np.int64),) * 2, np.arange(6) % 4, 0.1)
+    glance = Glance(bias, np.arange(4))
+    with Journal.create(tmp_path / "D", {"die": "D"}) as journal:
+        replay = Replay(journal, Rebuild.BITS, seeks.append)
+        recorded = RecordedDie(Limited(die, LIMITS), replay, "look", tick=ticks.append)
+        np.testing.assert_array_equal(recorded.sense(glance).current, die.sense(glance).current)
+        assert (ticks, seeks) == (pieces, [0, 2][: len(pieces)])
+        assert list(journal.intents()) == []
+        stays = RecordedDie(Limited(die, LIMITS), Replay(journal), "look")
+        with pytest.raises(BenchError, match="'look' asks for a read that is not written down"):
+            stays.sense(glance)
+        stopped = RecordedDie(Limited(die, LIMITS), replay, "look", Stop(lambda: "enough"))
+        with pytest.raises(Stopped, match="enough"):
+            stopped.sense(glance)
