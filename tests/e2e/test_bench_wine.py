@@ -53,8 +53,8 @@ def runs(tmp_path_factory, labctl, ideal):
         "tcp": ("--bench", bench, "--sim", "tcp"),
         "realistic": ("--bench", bench.with_name("bench.yaml"), "--sim", "bytes"),
     }
-    said = {name: labctl("run", campaign, "--out", folder / name, *way).stderr for name, way in ways.items()}
-    return {name: open_run(folder / name).die("D80") for name in ways}, said
+    printed = {name: labctl("run", campaign, "--out", folder / name, *way).stderr for name, way in ways.items()}
+    return {name: open_run(folder / name).die("D80") for name in ways}, printed
 
 
 def same(one, other, table, *columns):
