@@ -23,7 +23,7 @@ from labctl.core.errors import LabError
 from labctl.report.templates import packaged_text
 from labctl.serve import run_parts
 from labctl.serve.access import COOKIE, HEADERS, Access
-from labctl.serve.live_run import LiveRun, tagged
+from labctl.serve.live_run import LiveRun, tag_of, tagged
 from labctl.serve.run_list import RunList
 
 OPEN = 8
@@ -97,12 +97,16 @@ class Pages:
         return JSONResponse({"utc": time.time(), "alive": look.alive, "parts": look.news(request.query_params)})
 
     async def die(self, request: Request) -> Response:
-        """What is known of one die."""
+        """What is known of one die, if it is another than the browser has."""
         live = await run_in_threadpool(self._live, request)
         html = await run_in_threadpool(live.die, request.path_params["die"])
         if html is None:
             raise HTTPException(404)
-        return HTMLResponse(html)
+        tag = f'"{tag_of(html)}"'
+        headers = {"ETag": tag}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return HTMLResponse(html, headers=headers)
 
     async def static(self, request: Request) -> Response:
         """Styles and scripts, which were read when the page was started."""

@@ -133,7 +133,7 @@ class LiveRun:
             data = DieData.of_run(self.folder, name, state.folder, state.last.sha256 if state.last else "")
             return opened.dies.html(
                 name,
-                (identity_of(data, state), die, facts.bins),
+                (identity_of(data, state), opened.measurements.read_as(name), die, facts.bins),
                 lambda: run_parts.die(die, facts, self.folder, opened.measurements.counts(name)),
             )
 
@@ -180,9 +180,11 @@ class LiveRun:
         return facts_of(self.folder, watcher.state, rows, watcher.sizes, opened.measurements.of)
 
 
+def tag_of(html: str) -> str:
+    """Return what is another whenever `html` is."""
+    return hashlib.blake2b(html.encode("utf-8", "replace"), digest_size=6).hexdigest()
+
+
 def tagged(parts: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Return parts with their tags."""
-    return {
-        name: (hashlib.blake2b(html.encode("utf-8", "replace"), digest_size=6).hexdigest(), html)
-        for name, html in parts.items()
-    }
+    return {name: (tag_of(html), html) for name, html in parts.items()}

@@ -108,6 +108,11 @@ class Measurements:
             return Measured(sealed=data.sealed, figures=die.last.figures if die.last else {}), Counts()
         return kept.measured, kept.counts.all() if self._with_counts else Counts()
 
+    def read_as(self, die: str) -> object:
+        """Return what is another once `counts` may be others, None of a die that was not read."""
+        kept = self._kept.get(die)
+        return None if kept is None else kept.identity
+
     def counts(self, die: str) -> Counts:
         """Return the distributions of one die, those of nothing if it was not read."""
         kept = self._kept.get(die)

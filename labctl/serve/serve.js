@@ -65,22 +65,36 @@
       const why = error instanceof TypeError || error.name === "TimeoutError" ? "No connection." : error.message;
       say(`${why} What stands here is of ${clock(heard)}.`);
     }
+    await askDie(false);
+    clearTimeout(timer); // of somebody who asked meanwhile
     timer = setTimeout(ask, document.hidden ? HIDDEN : alive ? EVERY : AT_REST);
   };
   document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
 
-  // one die, with its curves
-  const open = async (name) => {
-    if (!panel) return;
-    shown = name;
-    const answer = await fetch(`${body.dataset.news.replace(/news$/, "dies/")}${encodeURIComponent(name)}`).catch(() => null);
+  // one die, with its curves: asked for again with all news, for it goes on too, or waited for its turn to be read
+  const askDie = async (chosen) => {
+    if (!panel || !shown) return;
+    const name = shown;
+    const headers = panel.dataset.tag && !chosen ? { "If-None-Match": panel.dataset.tag } : {};
+    const address = `${body.dataset.news.replace(/news$/, "dies/")}${encodeURIComponent(name)}`;
+    const answer = await fetch(address, { headers, signal: AbortSignal.timeout(20000) }).catch(() => null);
+    const html = await answer?.text().catch(() => null); // of 304, too: an answer that nobody reads counts as broken off
     if (shown !== name) return;
+    if (answer?.ok && html != null) {
+      const focused = panel.contains(document.activeElement);
+      panel.innerHTML = html;
+      panel.dataset.tag = answer.headers.get("ETag") ?? "";
+      if (focused) panel.querySelector("h2")?.focus({ preventScroll: true });
+    } else if (chosen || !panel.dataset.tag) {
+      panel.textContent = answer ? `${name}: there is nothing to be shown of it.` : `${name}: no connection.`;
+      panel.dataset.tag = "";
+    }
+    if (!chosen) return;
     panel.hidden = false;
-    if (answer?.ok) panel.innerHTML = await answer.text();
-    else panel.textContent = answer ? `${name}: there is nothing to be shown of it.` : `${name}: no connection.`;
     panel.scrollIntoView({ block: "start" });
     panel.querySelector("h2")?.focus({ preventScroll: true });
   };
+  const open = (name) => { shown = name; return askDie(true); };
   const go = () => { if (location.hash.startsWith("#die-")) open(decodeURIComponent(location.hash.slice(5))); };
   addEventListener("hashchange", go);
   document.addEventListener("click", (event) => {

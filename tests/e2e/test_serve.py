@@ -74,3 +74,14 @@ def test_what_happens_in_the_run_is_seen_and_what_was_chosen_stays(browser: Brow
     assert browser.ask("document.querySelector('.panel:not([hidden])').dataset.map") == "r_p"
     assert browser.ask("document.querySelectorAll('table.sortable th[aria-sort]').length") == 1
     assert browser.complaints() == []
+
+
+def test_a_die_that_could_not_be_asked_for_is_asked_for_again(browser: Browser, served: tuple[str, Path]) -> None:
+    url, _ = served
+    browser.call("Network.setBlockedURLs", urls=["*/dies/*"])
+    browser.open(f"{url}runs/ended#die-B", width=1280)
+    one = "document.querySelector('#one-die').textContent"
+    until(lambda: "B: no connection." in browser.ask(one))
+    browser.call("Network.setBlockedURLs", urls=[])
+    browser.ask("document.dispatchEvent(new Event('visibilitychange'))")
+    until(lambda: browser.ask("document.querySelector('#one-die .chart') !== null"))

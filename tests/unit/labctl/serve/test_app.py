@@ -104,6 +104,14 @@ def test_one_die(page: Any) -> None:
     assert ask(page, "/runs/damaged/dies/A").status == 404
 
 
+def test_a_die_is_sent_again_only_if_it_is_another(page: Any) -> None:
+    ask(page, "/runs/ended/dies/B")
+    answer = ask(page, "/runs/ended/dies/B")
+    again = ask(page, "/runs/ended/dies/B", headers={"if-none-match": answer.headers["etag"]})
+    assert (again.status, again.text) == (304, "")
+    assert ask(page, "/runs/ended/dies/B", headers={"if-none-match": '"0"'}).status == 200
+
+
 @pytest.mark.parametrize(
     "path",
     [

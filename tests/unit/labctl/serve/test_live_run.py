@@ -166,6 +166,21 @@ def test_one_die_has_its_tries_its_figures_and_its_histograms(runs: Path) -> Non
     assert run.die("<script>") is None
 
 
+def test_a_die_that_is_opened_before_it_was_read_has_its_histograms_later(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_run, "_SOME_DIES", 0.0)
+    run = LiveRun(runs / "ended", at_once)
+    html = run.die("B")
+    assert html is not None
+    assert "Conductance of good cells" not in html, "one die is read at a look, and this is not the first"
+    whole(run)
+    opened = run._opened
+    assert opened is not None
+    opened.dies._pace = Pace(1e9)
+    assert "Conductance of good cells" in (run.die("B") or "")
+
+
 def test_asking_often_for_a_die_under_way_draws_it_at_a_pace(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, drawn = LiveRun(runs / "going", at_once), list[str]()
     original = run_parts.die
