@@ -1,8 +1,10 @@
 """Read-out of a network tiled over the kernels of a programmed die: measured and ideal currents.
 
 Every layer is read in parallel: all rows of a kernel driven at once, one batch of vectors per kernel. What a column
-carries with all rows at 0 V is the offset of its amplifier and is subtracted. Tile currents are added digitally,
-biases and neurons are in software.
+carries with all rows at 0 V is the offset of its amplifier and is subtracted. A transistor in series with a junction
+conducts otherwise in the other direction: its square law adds a current that does not change its sign with the inputs,
+large under a short, which goes with the offset if every vector is read with both signs. Tile currents are added
+digitally, biases and neurons are in software.
 """
 
 from collections.abc import Mapping
@@ -56,8 +58,19 @@ class ChipReadout(ReadSettings):
         int | None, Field(ge=1, description="test samples that are classified, the first ones; all if left out")
     ] = None
     dark: Annotated[
-        int, Field(ge=0, description="reads of every kernel with all rows at 0 V, whose mean current is subtracted")
+        int,
+        Field(
+            ge=0,
+            description="reads of every kernel with all rows at 0 V, whose mean is subtracted; none if `both_ways`",
+        ),
     ] = 16
+    both_ways: Annotated[
+        bool,
+        Field(
+            description="every vector is driven as it is and with all signs changed, half of the difference counts: "
+            "offsets, and what a cell conducts otherwise in the other direction, cancel; twice the patterns"
+        ),
+    ] = False
     samples_kept: Annotated[int, Field(ge=1, description="test samples whose currents become a record")] = 16
     keep: Annotated[
         Keep,
@@ -132,13 +145,23 @@ class ProgrammedChip:
         """
         total = np.zeros((len(a), self._solution.shapes[k][1]))
         for tile in self._tiles[k]:
-            if tile.kernel not in self._dark:
-                silence = np.zeros((self._settings.dark, tile.rows.stop - tile.rows.start))
-                self._dark[tile.kernel] = self._read(tile, silence)[0].mean(axis=0) if len(silence) else 0.0
-            current, flagged = self._read(tile, a[:, tile.rows])
-            total[:, tile.cols] += self._gains[tile.kernel] * (current - self._dark[tile.kernel])
+            current, flagged = (self._both_ways if self._settings.both_ways else self._one_way)(tile, a[:, tile.rows])
+            total[:, tile.cols] += self._gains[tile.kernel] * current
             self.flagged[k] += flagged
         return total
+
+    def _one_way(self, tile: Tile, a: FloatArray) -> tuple[FloatArray, int]:
+        """Return what `_read` does, less what the columns carry with all rows at 0 V."""
+        if tile.kernel not in self._dark:
+            silence = np.zeros((self._settings.dark, a.shape[1]))
+            self._dark[tile.kernel] = self._read(tile, silence)[0].mean(axis=0) if len(silence) else 0.0
+        current, flagged = self._read(tile, a)
+        return current - self._dark[tile.kernel], flagged
+
+    def _both_ways(self, tile: Tile, a: FloatArray) -> tuple[FloatArray, int]:
+        """Return half of the difference of what `_read` returns for a and -a, which are read one after the other."""
+        current, flagged = self._read(tile, np.stack([a, -a], axis=1).reshape(-1, a.shape[1]))
+        return (current[0::2] - current[1::2]) / 2, flagged
 
     def _read(self, tile: Tile, a: FloatArray) -> tuple[FloatArray, int]:
         """Return the (n, columns) A of a tile for inputs (n, rows), and how many readings were flagged.

@@ -263,6 +263,33 @@ def test_what_a_column_carries_at_no_input_is_subtracted() -> None:
     np.testing.assert_allclose((biased.untuned - plain.untuned)[:, 0], np.full(4, 1e-5 * (2 + 7 * 2)))
 
 
+def test_reading_both_ways_leaves_what_changes_its_sign_with_the_inputs() -> None:
+    class Bent(NominalDie):
+        """Columns with an offset, whose cells conduct less the higher the voltage of their row is."""
+
+        patterns = 0
+
+        def _sense(self, sense: Sense) -> Reading:
+            reading = super()._sense(sense)
+            self.patterns += len(sense)
+            bend = -1e-3 * (sense.bias.row**2).sum(axis=1, keepdims=True) * (1 + sense.cols)
+            reading.current[:] += 2e-6 * sense.cols + bend
+            return reading
+
+    def currents(both_ways: bool) -> tuple[Any, int]:
+        bent = Bent(GEOMETRY, NOMINAL, timing=len)
+        stage = chip(count=1, readout=readout.model_copy(update={"both_ways": both_ways}))
+        (current,) = of(list(stage.run(bent, History())), LayerCurrent)
+        return current, bent.patterns
+
+    readout = chip().readout
+    (plain,) = of(list(chip(count=1).run(nominal(), History())), LayerCurrent)
+    (bent, one_way), (straight, both) = currents(False), currents(True)
+    assert np.abs(bent.untuned - plain.untuned).max() > 1e-5
+    np.testing.assert_allclose(straight.untuned, plain.untuned, atol=1e-16)
+    assert both > 1.5 * one_way
+
+
 def test_the_first_test_samples_are_classified_and_no_others():
     few = {"tune_on": 20, "samples_kept": 4, "scales": 5}
     whole, part = (chip(readout=ChipReadout(**few, test_on=test_on)) for test_on in (None, 6))
