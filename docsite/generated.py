@@ -33,6 +33,9 @@ def _plug_ins() -> str:
 
 
 FOR_PLUG_INS = (
+    "labctl.core.procedure",
+    "labctl.core.die",
+    "labctl.core.operations",
     "labctl.core.record",
     "labctl.core.figure",
     "labctl.core.picture",
@@ -43,7 +46,9 @@ FOR_PLUG_INS = (
     "labctl.core.prober",
     "labctl.core.pulse_source",
     "labctl.core.board",
+    "labctl.core.units",
     "protocols.bias",
+    "protocols.settings",
     "labctl.testing",
 )
 """Modules that the page on plug-ins shows."""

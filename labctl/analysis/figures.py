@@ -13,6 +13,7 @@ import numpy as np
 from labctl.core.declaration import LARGEST
 from labctl.core.events import DieEnded
 from labctl.core.figure import Array, Better, Columns, Figure, Figures, Shown, Tables, sizes
+from labctl.core.plugins import line_of
 from labctl.core.procedure import Procedure
 from labctl.storage.event_rows import DieRow
 
@@ -143,7 +144,8 @@ def _value(figure: Figure, tables: Tables, failed: Callable[[str], None]) -> dic
     except _NoTableError:
         return {}
     except (Exception, SystemExit) as error:  # somebody else's code
-        failed(f"the figure '{figure.key}' cannot be computed and is NaN: {type(error).__name__}: {error}")
+        line = line_of(error, getattr(figure.formula, "__module__", None) or "")
+        failed(f"the figure '{figure.key}' cannot be computed and is NaN: {type(error).__name__}: {error}{line}")
         number = math.nan
     return {} if number is None else {figure.key: number if math.isfinite(number) else math.nan}
 

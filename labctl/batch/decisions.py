@@ -135,11 +135,11 @@ class Rules:
         first = [state.dies[n] for n in spread(state.subjects, self.batch.pretest or 0)]
         tested = die in first and all(d.state in FINAL for d in first)
         if tested and sum(map(_passes, first)) < rules.pretest * len(first):
-            return "pretest", f"of the pre-test less than {rules.pretest:.0%}: {_tally(first)}"
+            return "pretest", f"of the pre-test less than {rules.pretest:.0%}: {_tally(first, self.bins)}"
         if rules.low_yield is not None:
             ended = [d for d in state.subjects if d.state in FINAL and d.state is not State.SKIPPED]
             if len(ended) >= rules.low_yield.after and sum(map(_passes, ended)) < rules.low_yield.below * len(ended):
-                return "low_yield", f"less than {rules.low_yield.below:.0%}: {_tally(ended)}"
+                return "low_yield", f"less than {rules.low_yield.below:.0%}: {_tally(ended, self.bins)}"
         return None
 
 
@@ -147,9 +147,9 @@ def _passes(die: DieState) -> bool:
     return die.last is not None and passes(die.last.hard)
 
 
-def _tally(dies: Sequence[DieState]) -> str:
+def _tally(dies: Sequence[DieState], rules: Sequence[BinRule]) -> str:
     hard = [die.last.hard for die in dies if die.last is not None]
-    return tally(sum(map(is_good, hard)), sum(map(is_measured, hard)), len(dies))
+    return tally(sum(map(is_good, hard)), sum(map(is_measured, hard)), len(dies), rules)
 
 
 def cause(reason: str) -> str:

@@ -167,7 +167,8 @@ class Housekeeping:
                 send("die", text, die=event.die, figures=dict(event.figures))
             case RunEnded():
                 hard = [d.last.hard for d in state.subjects if d.last is not None]
-                dies = tally(sum(map(is_good, hard)), sum(map(is_measured, hard)), len(state.subjects))
+                rules = state.meta.get("bins") or ()
+                dies = tally(sum(map(is_good, hard)), sum(map(is_measured, hard)), len(state.subjects), rules)
                 reason = f": {event.reason}" if event.reason else ""
                 left = "" if not state.unfinished else f", {len(state.unfinished)} not finished"
                 text = f"{dies}{left}; exit code {event.exit_code}{reason}"

@@ -115,9 +115,8 @@ def _of_one(run: Path, as_json: bool) -> _Written:
     drawings = Drawings()
     page = write_report(run, drawings)
     facts = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
-    console(stderr=as_json).print(
-        f"{page}: {tally(facts['good'], facts['measured'], facts['meant'])}; {facts['text']}", markup=False
-    )
+    dies = tally(facts["good"], facts["measured"], facts["meant"], facts["limits"])
+    console(stderr=as_json).print(f"{page}: {dies}; {facts['text']}", markup=False)
     if as_json:
         summary = {k: facts[k] for k in ("good", "measured", "bins", "outcome", "exit_code", "text")}
         print(json.dumps({"page": str(page), "data": str(page.with_suffix(".json")), **summary}))

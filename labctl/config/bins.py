@@ -179,8 +179,20 @@ def passes(hard: int) -> bool:
     return is_good(hard) or is_measured(hard)
 
 
-def tally(good: int, measured: int, number: int) -> str:
+def unjudged(rules: Collection[object]) -> str:
+    """Return why dies are measured and nothing judges them.
+
+    Args:
+        rules: for bins, of the campaign.
+    """
+    return NOT_JUDGED if rules else NO_LIMITS
+
+
+def tally(good: int, measured: int, number: int, rules: Collection[object] = ()) -> str:
     """Return in words how many of `number` dies are good, or measured where nothing judges them.
+
+    Args:
+        rules: see `unjudged`.
 
     >>> tally(3, 0, 4), tally(0, 4, 4)
     ('3 of 4 dies are good', '4 of 4 dies are measured; no acceptance limits were set')
@@ -188,7 +200,7 @@ def tally(good: int, measured: int, number: int) -> str:
     '2 of 4 dies are good, 1 is measured and judged by nothing'
     """
     if measured and not good:
-        return f"{measured} of {number} dies are measured; {NO_LIMITS}"
+        return f"{measured} of {number} dies are measured; {unjudged(rules)}"
     rest = f", {measured} {'is' if measured == 1 else 'are'} measured and judged by nothing" if measured else ""
     return f"{good} of {number} dies are good{rest}"
 
@@ -214,4 +226,4 @@ def bin_of(rules: Sequence[BinRule], figures: Mapping[str, float], declared: Fig
             return Assigned(rule.bin, rule.hard, f"{rule.when}: it is {values}")
     if any(Bound.parse(part).figure in figures for rule in rules for part in rule.when.split(" and ")):
         return Assigned(GOOD, HARD[GOOD], WITHIN)
-    return Assigned(MEASURED, HARD[MEASURED], NOT_JUDGED if rules else NO_LIMITS)
+    return Assigned(MEASURED, HARD[MEASURED], unjudged(rules))

@@ -5,12 +5,16 @@ is loaded is reported with its entry point and its distribution.
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from labctl.core.errors import BenchError, LabError
@@ -79,8 +83,28 @@ class Plugin:
                 raise
             raise BenchError(
                 f"'{self.name}' of {self.origin} ({self.group}: {self.value}) cannot be loaded: "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {error}{line_of(error, self.value)}"
             ) from error
+
+
+def line_of(error: BaseException, value: str) -> str:
+    """Return the line of a plug-in's own code at which an exception was raised or passed, as " (file.py:12)".
+
+    Args:
+        value: module of the plug-in, with or without an object behind a colon; "" is returned where none of its files
+            took part.
+    """
+    name_of_module = value.partition(":")[0].strip()
+    top = name_of_module.partition(".")[0]
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == top]
+    files = {getattr(module, "__dict__", {}).get("__file__") for module in modules}
+    try:  # a module that failed to load is not among them
+        spec = find_spec(name_of_module)
+        files.add(None if spec is None else spec.origin)
+    except (ImportError, AttributeError, ValueError):
+        pass
+    own = [(f.f_code.co_filename, line) for f, line in walk_tb(error.__traceback__) if f.f_code.co_filename in files]
+    return f" ({Path(own[-1][0]).name}:{own[-1][1]})" if own else ""
 
 
 def apis_of(distribution: str) -> tuple[str, ...]:
@@ -122,11 +146,12 @@ def strangers_errors(group: str, name: str) -> Iterator[None]:
     except LabError:
         raise
     except (Exception, SystemExit) as error:
-        origin = next((plugin.origin for plugin in registered(group) if plugin.name == name and plugin.foreign), None)
-        if origin is None:
+        foreign = next((plugin for plugin in registered(group) if plugin.name == name and plugin.foreign), None)
+        if foreign is None:
             raise
         raise BenchError(
-            f"'{name}' of {origin}, which is not part of this suite, failed: {type(error).__name__}: {error}"
+            f"'{name}' of {foreign.origin}, which is not part of this suite, failed: {type(error).__name__}: {error}"
+            f"{line_of(error, foreign.value)}"
         ) from error
 
 

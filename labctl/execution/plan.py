@@ -5,7 +5,7 @@ Every stage runs once against a nominal die behind the real limits, and every op
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -25,6 +25,7 @@ from labctl.core.plugins import PROTOCOLS, strangers_errors
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, Second, Volt
+from labctl.execution.declared_in_plan import doubts
 from labctl.execution.disk_estimate import BYTES_PER_CELL, BYTES_PER_DIE, CONVERTER_STEPS, DiskEstimate
 from labctl.execution.nominal_die import NominalDie
 from labctl.execution.recorded_die import cells_of
@@ -78,10 +79,15 @@ class StagePlan:
 
 @dataclass
 class DiePlan:
-    """The stages of one die."""
+    """The stages of one die.
+
+    Args:
+        doubts: see `labctl.execution.declared_in_plan`.
+    """
 
     die: str
     stages: list[StagePlan] = field(default_factory=list)
+    doubts: Sequence[tuple[int, str]] = ()
 
     @property
     def patterns(self) -> int:
@@ -213,6 +219,7 @@ def rehearse(
             stage = _rehearse_stage(procedure, nominal, limits, history, traffic)
             stage.time += proof
             plan.stages.append(stage)
+    plan.doubts = doubts(procedures, history)
     if plan.stages:
         plan.stages[0].bytes += BYTES_PER_DIE + BYTES_PER_CELL * math.prod(die.geometry.shape)
     return plan
@@ -231,7 +238,10 @@ def _rehearse_stage(
     stage, disk = StagePlan(procedure.name), DiskEstimate(CONVERTER_STEPS if chip else None)
     before = nominal.counts.copy()
     tables: set[str] = set()
-    for record in short.run(CountedDie(nominal, stage, disk, traffic), history):
+    records = short.run(CountedDie(nominal, stage, disk, traffic), history)
+    if not isinstance(records, Iterable):
+        raise BenchError(f"run of '{procedure.name}' returns {records!r:.80}; expected records, as with 'yield'")
+    for record in records:
         if not isinstance(record, Record):
             raise BenchError(f"'{procedure.name}' yields {record!r:.80}; expected a Record")
         history.add(record)

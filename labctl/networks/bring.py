@@ -11,11 +11,13 @@ import numpy as np
 
 from labctl.core.errors import BenchError
 from labctl.core.names import new_folder_of
+from labctl.core.units import FloatArray
 from labctl.networks import datasets, layouts, solutions
 from labctl.networks.foreign import read_layers
 from labctl.networks.layouts import Candidate
 from protocols.chip_readout import Activation
 from protocols.preprocess import Preprocess
+from protocols.samples import Dataset
 
 _STATED = re.compile(r"\s*(\d+(?:\.(\d+))?)\s*(%?)\s*")
 _NAMED = 6
@@ -99,8 +101,8 @@ def bring(
         preprocess: "scale", or nothing.
 
     Raises:
-        BenchError: `target` is there already, the file is no network, the layout does not fit it, or the accuracy is
-            another one: then with the layouts that have it.
+        BenchError: `target` is there already, the file is no network, the samples are beyond what a die takes, the
+            layout does not fit, or the accuracy is another one: then with the layouts that have it.
         StorageError: `target` cannot be written.
     """
     new_folder_of(target)
@@ -112,6 +114,7 @@ def bring(
     samples = before.apply(datasets.load(data))
     x, y = samples.x_test.astype(np.float64), samples.y_test
     scales = _scales(scale, len(layers))
+    _refuse_what_no_die_takes(samples, scales)
     cells = any(layer.cells for layer in layers)
     chosen = layouts.asked_for(layout, layouts.usual(layers, samples.features))
     network = layouts.understood(layers, chosen, samples.features, samples.classes, scales, kind)
@@ -135,6 +138,22 @@ def bring(
     others = tuple(one.layout.words(cells=cells) for one in meeting if one.network.key != network.key)
     scaled = tuple(float(s) for s in network.scale)
     return Brought(target, chosen.words(cells=cells), reached, len(y), taken.sizes, scaled, others)
+
+
+def _refuse_what_no_die_takes(samples: Dataset, scales: FloatArray) -> None:
+    """Raise BenchError if samples are beyond -1 to 1: a stage would refuse them, and what is scaled later differs."""
+    parts = {"x_train": samples.x_train, "x_test": samples.x_test}
+    reach = {part: float(np.nan_to_num(np.abs(x), nan=np.inf).max(initial=0.0)) for part, x in parts.items()}
+    part = max(reach, key=reach.__getitem__)
+    worst = reach[part]
+    if worst <= 1:
+        return
+    raise BenchError(
+        f"{part} of '{samples.name}' reaches {worst!r}; expected -1 to 1, as inputs are applied to a die, and nothing "
+        f"is written. With all samples divided by {worst!r} and --scale {scales[0] / worst:.6g} for the first layer "
+        "the network is the same; where it was trained on features that were each divided by its largest magnitude, "
+        "say --preprocess scale"
+    )
 
 
 def _settings(activation: str, preprocess: str) -> tuple[Activation, Preprocess]:

@@ -12,7 +12,7 @@ from rich.filesize import decimal
 
 from labctl.analysis.distributions import Distribution
 from labctl.analysis.networks import NetworkOverDies, over_dies
-from labctl.config.bins import NO_LIMITS
+from labctl.config.bins import unjudged
 from labctl.core.die_state import FINAL
 from labctl.core.errors import StorageError
 from labctl.core.exit_codes import ExitCode
@@ -57,10 +57,10 @@ def headline(facts: Facts) -> str:
         return "Go to the bench: outputs may be live."
     done = sum(d.state in FINAL for d in facts.dies)
     if facts.exit_code is None and done < n:
-        unjudged = facts.without_verdict and not facts.good
-        verdict = f"{facts.without_verdict} measured" if unjudged else f"{facts.good} good"
+        without = facts.without_verdict and not facts.good
+        verdict = f"{facts.without_verdict} measured" if without else f"{facts.good} good"
         return f"{done} of {counted(n, 'die')} done, {verdict}."
-    for number, kind in ((facts.good, "good"), (facts.without_verdict, f"measured; {NO_LIMITS}")):
+    for number, kind in ((facts.good, "good"), (facts.without_verdict, f"measured; {unjudged(facts.limits)}")):
         if number == n:
             return f"All {counted(n, 'die')} are {kind}." if n != 1 else f"The die is {kind}."
     return f"{facts.tally}."
@@ -71,7 +71,7 @@ def in_large(facts: Facts) -> list[tuple[str, str, str]]:
     rest = len(facts.dies) - facts.meant
     title, number = "good dies", facts.good
     if facts.without_verdict and not facts.good:
-        title, number = f"measured dies; {NO_LIMITS}", facts.without_verdict
+        title, number = f"measured dies; {unjudged(facts.limits)}", facts.without_verdict
     rows = [(title, f"{number} / {facts.meant}", f"{counted(rest, 'die')} left out" if rest else "")]
     if facts.retest is not None:
         after = final(facts.retest, bins_of(facts))

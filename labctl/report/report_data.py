@@ -188,7 +188,7 @@ class Facts:
     @property
     def tally(self) -> str:
         """How many dies are good, or measured and not judged, in words."""
-        return tally(self.good, self.without_verdict, self.meant)
+        return tally(self.good, self.without_verdict, self.meant, self.limits)
 
     @property
     def meant(self) -> int:

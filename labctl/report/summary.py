@@ -14,11 +14,11 @@ from rich.text import Text
 
 from labctl.analysis.measurements import networks_of
 from labctl.analysis.networks import in_words, over_dies
-from labctl.config.bins import MEASURED, NO_LIMITS
+from labctl.config.bins import MEASURED, unjudged
 from labctl.core.errors import NotThereError, StorageError
 from labctl.core.figure import Figure, Figures, Shown, split_name
 from labctl.core.picture import CellMap, Declared, pictures_of_run
-from labctl.report import retested
+from labctl.report import event_text, retested
 from labctl.report.accuracies import accuracy_texts
 from labctl.report.bench_state import bench_text_of
 from labctl.report.die_figures import (
@@ -39,6 +39,7 @@ from labctl.report.formulas import formulas_of
 from labctl.report.judged_lines import lines_of
 from labctl.report.rehearsal import rehearsal_of, rehearsal_text_of
 from labctl.storage.results import DieData, Run, open_run
+from labctl.storage.run_log import read_state
 from labctl.terminal.progress import Column, counted, print_table
 
 _SHADES = " .:-=+*#%@"
@@ -142,7 +143,7 @@ def show(
         left_out = ", ".join(" ".join(heading.split()) for heading in missing)
         console.print(f"Not shown in {console.width} columns: {left_out}.", markup=False)
     if measured := sum(f.bin == MEASURED for f in dies):
-        console.print(f"{counted(measured, 'die')} measured; {NO_LIMITS}.", markup=False)
+        console.print(f"{counted(measured, 'die')} measured; {unjudged(run.meta.get('bins') or ())}.", markup=False)
     if _outcome(dies) == UNFINISHED:
         bins = Counter(f.bin for f in dies if f.outcome == UNFINISHED)
         counts = ", ".join(f"{counted(n, 'die')} {word}" for word, n in bins.items())
@@ -158,6 +159,8 @@ def show(
     for f in dies:
         if f.reason:
             console.print(f"{f.die}: {f.outcome}: {f.reason.splitlines()[0]}", markup=False, highlight=False)
+    if (path / "journal.db").is_file() and (text := event_text.warned(read_state(path), declared)):
+        console.print(text, markup=False, highlight=False)
     if maps:
         _print_die(run, path, die, console, drawings or Drawings())
 

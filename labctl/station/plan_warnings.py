@@ -301,6 +301,13 @@ def pulses_that_never_count(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator
         )
 
 
+def declared_by_others(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of figures and pictures of a protocol of another distribution that no die will have."""
+    for number, text in dict.fromkeys(doubt for plan in plans for doubt in plan.doubts):
+        path = ("stages", number, spec.stages[number].name)
+        yield PlanWarning(text, ".".join(map(str, path)), where_of(spec, spec.loaded[0].value, *path))
+
+
 RULES: tuple[Rule, ...] = (
     pulses_that_never_count,
     one_place,
@@ -321,6 +328,7 @@ RULES: tuple[Rule, ...] = (
     budget,
     addresses,
     equal_instruments,
+    declared_by_others,
 )
 """All rules, in the order in which they are printed."""
 

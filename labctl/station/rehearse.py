@@ -31,7 +31,7 @@ def rehearsed(spec: "RunSpec") -> "tuple[RunSpec, list[DiePlan]]":
             die = predictor(spec, s)
             places = [partial(_place, spec, number, stage, s.name) for number, stage in enumerate(stages)]
             alike[s.alike] = plan.rehearse(s.name, die, spec.limits, stages, _proof(spec, die), places)
-        plans.append(plan.DiePlan(s.name, alike[s.alike].stages))
+        plans.append(plan.DiePlan(s.name, alike[s.alike].stages, alike[s.alike].doubts))
     _refuse_what_is_never_begun(spec, plans)
     return spec, [*plans, *visits(spec)]
 

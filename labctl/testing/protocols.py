@@ -3,17 +3,24 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import islice
+from os import PathLike
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
+from labctl import files
 from labctl.core.die import Die, DieWrapper, unknown_operation
 from labctl.core.errors import LimitError
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record, units_of
+from labctl.core.site import Site
+from labctl.execution.declared_in_plan import doubts_of
 from labctl.execution.nominal_die import NominalDie
+from labctl.station.simulated import simulated
 from labctl.testing.contract import Check, carry_out, require
+from sim_backend.description import DieDescription
 
 MOST = 100_000
 """Records after which a protocol counts as one that does not end."""
@@ -136,9 +143,11 @@ def it_keeps_nothing(subject: ProtocolUnderTest) -> None:
 
 
 def figures_are_made_of_its_tables(subject: ProtocolUnderTest) -> None:
-    """The names of its figures and pictures are its own, once each."""
+    """The names of its figures are its own, once each, and figures and pictures are of tables that it yields."""
     keys = [figure.key for figure in subject.procedure.figures]
     require(len(set(keys)) == len(keys), f"figures are {keys}")
+    missing = doubts_of(subject.procedure, History([*subject.history, *subject.records(subject.make())]))
+    require(not missing, "; ".join(missing))
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -156,6 +165,12 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+def _dies_of(path: Path) -> Callable[[], Die]:
+    """Return what makes the simulated die of a die file, the same every time. Raises BenchError."""
+    site = Site("die", files.read(path, DieDescription).value, seed=1)
+    return lambda: simulated(site)
+
+
 PROTOCOL_CHECKS: tuple[Check[ProtocolUnderTest], ...] = (
     settings_are_data,
     it_yields_records_of_named_tables,
@@ -167,10 +182,17 @@ PROTOCOL_CHECKS: tuple[Check[ProtocolUnderTest], ...] = (
 )
 
 
-def check_protocol(procedure: Procedure, make: Callable[[], Die], *, history: tuple[Record, ...] = ()) -> None:
+def check_protocol(
+    procedure: Procedure, make: Callable[[], Die] | str | PathLike[str], *, history: tuple[Record, ...] = ()
+) -> None:
     """Carry out the contract of a protocol; ContractError names every check that it breaks.
 
-    Arguments as of `ProtocolUnderTest`.
+    Args:
+        procedure, history: as of `ProtocolUnderTest`.
+        make: also as of it, or the path of a die file, of which simulated dies are made.
+
+    Raises:
+        BenchError: the die file is none.
     """
-    subject = ProtocolUnderTest(procedure, make, history)
+    subject = ProtocolUnderTest(procedure, make if callable(make) else _dies_of(Path(make)), history)
     carry_out(f"the protocol {procedure.name}", PROTOCOL_CHECKS, lambda: subject)

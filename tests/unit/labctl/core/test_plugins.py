@@ -1,5 +1,7 @@
 """Plug-ins are found by name in installed distributions, and whatever goes wrong is said with their names."""
 
+import sys
+
 import pytest
 
 from labctl.core import plugins
@@ -80,3 +82,19 @@ def test_whatever_a_strangers_plugin_raises_is_named_as_its_own(register):
         raise LimitError("voltage", 2.0, 1.0, "V")
     with pytest.raises(ZeroDivisionError), strangers_errors(PROTOCOLS, "survey"):
         raise ZeroDivisionError("a bug of ours")
+
+
+def test_the_line_of_a_plugins_own_code_is_named(register, tmp_path, monkeypatch):
+    (tmp_path / "lab_lamp.py").write_text("import json\n\n\ndef shine():\n    json.loads('{')\n")
+    (tmp_path / "lab_dark.py").write_text("\nfrom json import lumps\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    register(PROTOCOLS, {"lamp": "lab_lamp:shine", "dark": "lab_dark:X"})
+    try:
+        shine = find(PROTOCOLS, "lamp").load()
+        line = r"failed: JSONDecodeError: .* \(lab_lamp\.py:5\)$"
+        with pytest.raises(BenchError, match=line), strangers_errors(PROTOCOLS, "lamp"):
+            shine()
+        with pytest.raises(BenchError, match=r"cannot be loaded: ImportError: .* \(lab_dark\.py:2\)$"):
+            find(PROTOCOLS, "dark").load()
+    finally:
+        sys.modules.pop("lab_lamp", None)

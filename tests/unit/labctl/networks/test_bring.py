@@ -265,3 +265,18 @@ def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: Any) -> None:
     again = CliRunner().invoke(app, shlex.split(lines[0])[1:])
     assert again.exit_code != 0
     assert all(f"`{word}`" in page for kind in (Orientation, Signs, Pairs, Bias, BiasSign, Scaling) for word in kind)
+
+
+def test_samples_that_no_die_takes_are_refused_before_a_campaign_is(tmp_path: Path) -> None:
+    np.savez(tmp_path / "theirs.npz", W1=SIGNS[0], b1=BIAS[0], W2=SIGNS[1], b2=BIAS[1])
+    x = {"x_train": DATA.x_train * 4, "x_test": DATA.x_test * 4}
+    worst = 4 * max(float(np.abs(part).max()) for part in (DATA.x_train, DATA.x_test))
+    np.savez(tmp_path / "wide.npz", **x, y_train=DATA.y_train, y_test=DATA.y_test)
+    with pytest.raises(BenchError, match=r"'wide.npz' reaches .*; expected -1 to 1, .* nothing is written") as refused:
+        bring(tmp_path / "theirs.npz", tmp_path / "ours.npz", str(tmp_path / "wide.npz"), STATED, scale=[4.0, 1.0])
+    assert not (tmp_path / "ours.npz").exists()
+    scale = float(str(refused.value).partition("--scale ")[2].split()[0])
+    np.savez(tmp_path / "own.npz", **{k: v / worst for k, v in x.items()}, y_train=DATA.y_train, y_test=DATA.y_test)
+    own = str(tmp_path / "own.npz")
+    brought = bring(tmp_path / "theirs.npz", tmp_path / "ours.npz", own, STATED, scale=[scale, 1.0])
+    assert brought.accuracy == pytest.approx(KNOWN)

@@ -1,5 +1,7 @@
 """Rows of a run's journal in operator words."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from labctl.core.die_state import State
@@ -30,7 +32,7 @@ from labctl.core.events import (
     WorkerFate,
 )
 from labctl.core.exit_codes import Status
-from labctl.report.event_text import event, new_run, redo
+from labctl.report.event_text import event, new_run, redo, warned
 from labctl.storage.run_log import DieState, RunState, Try
 from tests.declared import FIGURES
 
@@ -174,3 +176,12 @@ def test_a_retest_of_a_retest_is_suggested_for_the_dies_that_are_counted() -> No
     assert step.command == "labctl run c.yaml --retest w2 --bins contact --only D1"
     (step,) = redo(RunState(meta, dies), False, "w1", ["labctl", "run", "c.yaml"])
     assert step.command == "labctl run c.yaml --retest w1 --bins contact"
+
+
+def test_the_last_warning_is_told_and_how_many_there_are() -> None:
+    events = Alarm(text="hot"), Alarm(text="stuck\nat 3", die="D1"), Requested(what=RequestKind.STOP, by="ana")
+    rows = [SimpleNamespace(event=e) for e in events]
+    assert warned(RunState({}, {}), FIGURES) == ""
+    assert warned(RunState({}, {}, tuple(rows[:1])), FIGURES) == "Warning: hot"  # type: ignore[arg-type]
+    told = warned(RunState({}, {}, tuple(rows)), FIGURES)  # type: ignore[arg-type]
+    assert told == "Warning, the last of 2; all stand in the report: D1: stuck"

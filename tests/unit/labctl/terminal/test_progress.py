@@ -83,6 +83,16 @@ def test_plain_lines_say_what_is_left_no_finer_than_anybody_knows(
     assert "1 of 2 dies done: 1 good" in third
 
 
+def test_a_die_under_way_is_never_all_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display({"D80": 100}, every=0.0) as display:
+        display.notify("D80", "stage", "survey")
+        display.notify("D80", "patterns", 100)
+        display.notify("D80", "patterns", 1)
+    _, planned, over = (line.partition(": ")[2] for line in capsys.readouterr().err.splitlines())
+    assert planned == "99%; D80 survey"
+    assert over == "99%; D80 survey, more patterns than predicted"
+
+
 def test_a_die_that_is_tried_again_counts_once_and_by_its_newest_try() -> None:
     display = Display({"A": 5, "B": 5, "C": 5}, quiet=True)
     for die in "ABC":
