@@ -23,6 +23,7 @@ from labctl.core.planned_fault import PlannedFault
 from labctl.core.procedure import Procedure
 from labctl.core.site import Spot
 from labctl.core.transport import Transport
+from labctl.execution.die_job import measure_die
 from labctl.execution.stop import Stop
 from labctl.station.bench_guard import keep_lifeline
 from labctl.station.bench_session import AnyTwin
@@ -140,7 +141,7 @@ class _Owner:
                 if isinstance(twin, Twin) and isinstance(twin.faults, ListedFaults):
                     twin.faults.expect(job.faults)
                 self._stop = Stop(partial(self._reason, job.die), self._off)
-                self.say("result", run_or_fail(job, order.procedures, self._notify, self._stop, body))
+                self.say("result", run_or_fail(job, order.procedures, self._notify, self._stop, body, measure_die))
         if isinstance(twin, Twin):
             self.say("ledger", twin.ledger, twin.world.now)
 

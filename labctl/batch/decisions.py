@@ -121,14 +121,21 @@ class Rules:
         if die.golden or die.state in (State.INTERRUPTED, State.SKIPPED):
             return None
         self._ended.append(die)
+        return self._broken_by(state, die, self._ended)
+
+    def would_break(self, state: RunState, die: DieState) -> bool:
+        """Return whether a stop rule would be broken if `die` had ended as `state` has it; it is not counted."""
+        return self._broken_by(state, die, [*self._ended, die]) is not None
+
+    def _broken_by(self, state: RunState, die: DieState, ended_here: Sequence[DieState]) -> tuple[str, str] | None:
         rules = self.batch.stop
-        no_contact = _in_a_row(self._ended, lambda d: d.state is State.CONTACT_FAIL)
+        no_contact = _in_a_row(ended_here, lambda d: d.state is State.CONTACT_FAIL)
         if rules.contact_failures is not None and len(no_contact) >= rules.contact_failures:
             names = ", ".join(d.name for d in no_contact)
             return "contact_failures", f"{len(no_contact)} dies in a row have no contact ({names}): look at the needles"
         same = {
             d.name
-            for d in _in_a_row(self._ended, lambda d: d.state is State.ERROR and cause(d.reason) == cause(die.reason))
+            for d in _in_a_row(ended_here, lambda d: d.state is State.ERROR and cause(d.reason) == cause(die.reason))
         }
         if rules.same_exception is not None and len(same) >= rules.same_exception:
             return "same_exception", f"{len(same)} dies in a row ended with the same error: {cause(die.reason)}"

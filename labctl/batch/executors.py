@@ -67,7 +67,11 @@ class DieExecutor(Protocol):
         ...
 
     def wait(self, seconds: float) -> list[DieResult | Lost]:
-        """Return the results of dies that have ended, after `seconds` at the latest."""
+        """Return the results of dies that have ended, after `seconds` at the latest.
+
+        Of a die that is measured and is being sealed beside the next one, the result without the digest of its file
+        comes before, as a message "measured".
+        """
         ...
 
     def hurry(self) -> None:
@@ -96,9 +100,18 @@ def stages_of(run: Path) -> tuple[Procedure, ...]:
 
 
 def run_or_fail(
-    job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body | None = None
+    job: Job,
+    procedures: Sequence[Procedure],
+    notify: Notify,
+    stop: Stop,
+    body: Body | None = None,
+    run: Callable[..., DieResult] = run_die,
 ) -> DieResult:
-    """Run one die; an error of this suite becomes its result."""
+    """Run one die; an error of this suite becomes its result.
+
+    Args:
+        run: `run_die`, or `measure_die` where somebody else seals.
+    """
 
     def tell(fault: PlannedFault, detail: str) -> None:
         notify(job.die, "fault", (fault, detail))
@@ -107,7 +120,7 @@ def run_or_fail(
         if fault.kind in MADE:  # the die has been made so
             tell(fault, "")
     try:
-        return run_die(job, procedures, notify, stop, body or Simulated(job.faults, tell))
+        return run(job, procedures, notify, stop, body or Simulated(job.faults, tell))
     except LabError as error:
         return DieResult(job.die, "error", stop.ending(error), [])
 

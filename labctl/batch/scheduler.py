@@ -9,7 +9,7 @@ decision reads and writes the same queue and the same dies under way.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from labctl.batch.decisions import Rules, cause
@@ -22,6 +22,7 @@ from labctl.core.die_state import ACTIVE, FINAL, State
 from labctl.core.errors import StorageError
 from labctl.core.events import (
     Alarm,
+    DieMoved,
     FaultInjected,
     Level,
     Requested,
@@ -34,7 +35,7 @@ from labctl.core.events import (
 from labctl.core.exit_codes import ExitCode
 from labctl.execution.die_job import DieResult, Job, Notify
 from labctl.storage.latch import Latch
-from labctl.storage.run_log import DieState, Runlog
+from labctl.storage.run_log import DieState, Runlog, RunState, as_if
 
 POLL = 0.1
 """How long the scheduler waits for workers before it polls, s."""
@@ -51,8 +52,12 @@ class _ActiveDie:
     """A die that is being worked on."""
 
     try_no: int
-    since: float = field(default_factory=time.monotonic)
+    since: float
     stage: str = ""
+    measured: DieResult | None = None
+    """Its result while it is being sealed and its bench is free for the next die."""
+    until: float | None = None
+    """When it was measured."""
 
 
 class Scheduler:
@@ -193,12 +198,12 @@ class Scheduler:
         if not width and not self._without_workers and self.ending is None:
             self.log.write(Alarm(text="there is no worker any more; the dies wait for one", level=Level.WARNING))
         self._without_workers = not width
-        while self.ending is None and len(self._active) < width and (name := self._next()) is not None:
+        while self.ending is None and self._takes_another(width) and (name := self._next()) is not None:
             if time.monotonic() < self._not_before:
                 return
             if (self._lost[name] or any(self._lost[n] for n in self._active)) and self._active:
                 return  # a die under which a worker died runs alone, so that it cannot interrupt others
-            reason = self._rules.too_late(self.log.state, time.monotonic() - self._started)
+            reason = self._rules.too_late(self._foreseen(), time.monotonic() - self._started)
             if reason is not None and name in self._queue:
                 self._end(Ending(ExitCode.STOPPED, reason))
                 return
@@ -209,6 +214,44 @@ class Scheduler:
             if self._visits is not None and self._visits.announce(self.log, name):
                 self._jobs[name] = self._visits.job(name)
             self._begin(self.log.state.dies[name])
+
+    def _takes_another(self, width: int) -> bool:
+        """Return whether a die may begin beside those under way.
+
+        Beside one that is being sealed and has nothing to wait for: no stop rule is broken by what was measured of it,
+        and no visit of a reference die is to judge it.
+        """
+        if len(self._active) < width:
+            return True
+        sealing = [name for name, active in self._active.items() if active.measured is not None]
+        if len(self._active) > width or not sealing or self._visits is not None:
+            return False
+        foreseen = self._foreseen()
+        return not any(self._rules.would_break(foreseen, foreseen.dies[name]) for name in sealing)
+
+    def _foreseen(self) -> RunState:
+        """Return the state of the run as it is once the dies that are being sealed are."""
+        state = self.log.state
+        for active in self._active.values():
+            if active.measured is not None:
+                state = as_if(state, self._move_of(active.measured, active))
+        return state
+
+    def _move_of(self, result: DieResult, active: _ActiveDie) -> DieMoved:
+        """Return the row of a die that ended."""
+        die = self.log.state.dies[result.die]
+        return DieMoved(
+            die=die.name,
+            state=result.state,
+            was=die.state,
+            try_no=active.try_no,
+            reason=result.outcome.reason,
+            seconds=(active.until or time.monotonic()) - active.since,
+            exit_code=result.outcome.exit_code,
+            sha256=result.sealed,
+            figures=dict(result.figures),
+            **({} if die.golden else self._rules.bin(result.state, result.figures)),
+        )
 
     def _next(self) -> str | None:
         """Return the next die; None if there is none, or it has to wait for dies under way."""
@@ -237,7 +280,7 @@ class Scheduler:
         job = self._jobs[die.name]
         struck = {row.event.number for row in self.log.state.events if isinstance(row.event, FaultInjected)}
         job = replace(job, try_no=try_no, faults=tuple(f for f in job.faults if f.number not in struck))
-        self._active[die.name] = _ActiveDie(try_no)
+        self._active[die.name] = _ActiveDie(try_no, time.monotonic())
         # before the worker does anything: the run's journal has to know of the die's journal
         self.log.set_state(die.name, self._first, try_no)
         self._executor.begin(job)
@@ -264,36 +307,28 @@ class Scheduler:
             elif what == "stage" and detail != "approach" and detail != active.stage:
                 active.stage = detail
                 self.log.write(StageBegun(die=die, stage=detail, try_no=active.try_no))
+            elif what == "measured":
+                active.measured, active.until, self._reconnects = detail, time.monotonic(), 0
             elif what == "alarm":
                 self.log.write(Alarm(die=die, text=str(detail)))
             elif what == "warning":
                 self.log.write(Alarm(die=die, text=str(detail), level=Level.NOTE))
-        if what != "done":  # shown once, when its bin is known
+        if what not in ("done", "measured"):  # shown once, when its bin is known
             self._show(die, what, detail)
         self._poll()
 
     def _die_ended(self, result: DieResult | Lost) -> None:
         self._check_latch()  # before the result is judged
         active = self._active.pop(result.die)
-        seconds = time.monotonic() - active.since
         if isinstance(result, Lost):
-            self._die_lost(result, active, seconds)
+            self._die_lost(result, active, time.monotonic() - active.since)
             return
-        state, outcome = result.state, result.outcome
-        self._reconnects = 0
+        state = result.state
+        if active.measured is None:
+            self._reconnects = 0
         if state is State.DONE and self.log.state.dies[result.die].state is not State.SEALING:
             self.log.set_state(result.die, State.SEALING, active.try_no)  # its last messages are still on their way
-        self.log.set_state(
-            result.die,
-            state,
-            active.try_no,
-            outcome.reason,
-            seconds=seconds,
-            exit_code=outcome.exit_code,
-            sha256=result.sealed,
-            figures=dict(result.figures),
-            **({} if self.log.state.dies[result.die].golden else self._rules.bin(state, result.figures)),
-        )
+        self.log.move(self._move_of(result, active))
         self._show(result.die, "done", result.bin)
         self._judge(result.die, again=result.again)
 

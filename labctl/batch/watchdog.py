@@ -1,6 +1,7 @@
 """Start and watch the worker process that owns a bench, and make the bench safe if the worker fails.
 
-The worker leases time for every operation. When it dies, or when it was ended because it exceeded a lease, this process
+The worker leases time for every operation. A die that it has measured is sealed from here, while it works on the next
+one. When the worker dies, or when it was ended because it exceeded a lease, this process
 opens the bench itself, makes it safe, and only then logs what happened. It never touches a bench whose worker lives.
 One module of more than 300 lines, because the worker's life, its messages and its death share one state.
 """
@@ -21,6 +22,7 @@ from instruments.manual_prober import Ask, TypeIn
 from labctl.batch.bench_process import HURRY, BenchOrder, own_bench
 from labctl.batch.executors import Lost
 from labctl.batch.requests import GoFile
+from labctl.batch.sealing_queue import SealingQueue
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified, SwitchedOff
 from labctl.core.events import RunEvent, WatchdogActed, WorkerFate
@@ -96,7 +98,7 @@ class BenchExecutor:
         self._ordering: threading.Thread | None = None
         self._deadline = float("inf")
         self._job: Job | None = None
-        self._ended: list[DieResult | Lost] = []
+        self._results = SealingQueue(monotonic)
         self._begun: set[str] = set()
         self._is_open = False
         self._failed: LabError | None = None
@@ -179,7 +181,7 @@ class BenchExecutor:
             self.open()
         except LabError as error:
             self._failed = None
-            self._ended.append(Lost(job.die, str(error), error.exit_code))
+            self._results.add(Lost(job.die, str(error), error.exit_code))
             return
         assert self._line is not None
         # a die of a new twin is as it was made; a twin served by this process outlives the worker
@@ -197,11 +199,11 @@ class BenchExecutor:
         """Return the results of dies that have ended; take messages of the worker, and notice its silence."""
         self._tell_struck()
         end = time.monotonic() + seconds
-        while not self._ended and (left := end - time.monotonic()) > 0:
-            if self._process is None:
+        while not (ended := self._results.take()) and (left := end - time.monotonic()) > 0:
+            if self._process is not None:
+                self._listen(left)
+            elif not self._results.wait(left):
                 break
-            self._listen(left)
-        ended, self._ended = self._ended, []
         return ended
 
     def hurry(self) -> None:
@@ -309,18 +311,23 @@ class BenchExecutor:
         return getattr(self.twin, what)(*arguments)
 
     def _result(self, result: DieResult) -> None:
-        self._job, self._deadline = None, float("inf")
+        job, self._job, self._deadline = self._job, None, float("inf")
+        if result.unsealed and job is not None:
+            self._results.seal(job, result)
+            self.notify(result.die, "state", State.SEALING)
+            self.notify(result.die, "measured", result)
+            return
         lost = result.state is State.INTERRUPTED and result.outcome.exit_code in (ExitCode.STOPPED, ExitCode.NOT_OFF)
         if not lost:
-            self._ended.append(result)
+            self._results.add(result)
             return
         # the link is lost or outputs are not verified off: the worker leaves as well as it can, then a new one starts
         try:
             self.close()
         except LabError as error:
-            self._ended.append(Lost(result.die, str(error), ExitCode.NOT_OFF))
+            self._results.add(Lost(result.die, str(error), ExitCode.NOT_OFF))
             return
-        self._ended.append(Lost(result.die, result.outcome.reason, ExitCode.STOPPED))
+        self._results.add(Lost(result.die, result.outcome.reason, ExitCode.STOPPED))
 
     # after the worker
 
@@ -356,7 +363,7 @@ class BenchExecutor:
             self._failed = LeftUnverified(safed)
         if job is not None:
             reason, exit_code = (safed, ExitCode.NOT_OFF) if isinstance(safed, str) else (text, ExitCode.GOOD)
-            self._ended.append(Lost(job.die, reason, exit_code, logged=True))
+            self._results.add(Lost(job.die, reason, exit_code, logged=True))
 
     def _make_safe_after(self, text: str) -> LabError | None:
         """Make safe here what the worker could not leave safe; return the error that remains, None if none."""

@@ -3,7 +3,8 @@
 Longer than other modules because approach, stages, resume and sealing of a die share one journal, one lock and one
 order of clean-up."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,7 @@ class DieResult:
         sealed: sha256 of its file, "" if there is none.
         figures: those that its stages declare, by name, in SI units.
         again: nothing was done to the die and its journal cannot go on: it needs a new try.
+        unsealed: its journal is finished, and it is to be sealed by `seal_die`.
     """
 
     die: str
@@ -122,6 +124,7 @@ class DieResult:
     try_no: int = 1
     figures: Mapping[str, float] = field(default_factory=dict)
     again: bool = False
+    unsealed: bool = False
 
     @property
     def state(self) -> State:
@@ -173,12 +176,48 @@ def run_die(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Sto
         StorageError: the journal cannot be made or written.
         BenchError: another process is still at work on this die.
     """
+    with _held(job, notify):
+        return seal_die(job, _run_held(job, procedures, notify, stop, body), notify)
+
+
+def measure_die(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body) -> DieResult:
+    """Run all stages on a die as `run_die`; one that ended in success is left for another process to seal."""
+    with _held(job, notify):
+        result = _run_held(job, procedures, notify, stop, body)
+        return result if result.outcome.status is Status.SUCCESS else seal_die(job, result, notify)
+
+
+@contextmanager
+def _held(job: Job, notify: Notify) -> Iterator[None]:
+    """Hold the folder of a die, which is made, while the block lasts."""
     folder = job.place
     with storage(folder, "make the folder of a die"):
         folder.mkdir(parents=True, exist_ok=True)
     notify(job.die, "lease", THINKING)
     with hold(folder, f"work on die {job.name}", patience=ORPHANED):
-        return _run_held(job, procedures, notify, stop, body)
+        yield
+
+
+def seal_die(job: Job, result: DieResult, notify: Notify) -> DieResult:
+    """Seal a die if its result says that it is unsealed; return the result with the digest of its file."""
+    if not result.unsealed:
+        return result
+    notify(job.die, "state", State.SEALING)
+    notify(job.die, "lease", SEALING)
+    digest, outcome = "", result.outcome
+    try:
+        digest = seal_in_subprocess(job.folder, job.name)
+    except StorageError as error:
+        outcome = not_sealed(outcome, error)
+    notify(job.die, "done", result.bin)
+    return replace(result, outcome=outcome, sealed=digest, unsealed=False)
+
+
+def not_sealed(outcome: Outcome, error: Exception) -> Outcome:
+    """Return the outcome of a die that could not be sealed: INTERRUPTED if nothing else was wrong."""
+    if outcome.status is Status.SUCCESS:
+        return ending(error)
+    return replace(outcome, reason=f"{outcome.reason}; {error}")
 
 
 def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body) -> DieResult:
@@ -239,18 +278,8 @@ def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: S
             work.update_ledger()
     finally:
         journal.close()
-    notify(job.die, "state", State.SEALING)
-    notify(job.die, "lease", SEALING)
-    digest = ""
-    try:
-        digest = seal_in_subprocess(job.folder, job.name)
-    except StorageError as error:
-        unsealed = ending(error)
-        outcome = (
-            unsealed if outcome.status is Status.SUCCESS else replace(outcome, reason=f"{outcome.reason}; {error}")
-        )
-    notify(job.die, "done", bin_name)
-    return DieResult(job.die, bin_name, outcome, _solutions(history), digest, job.try_no, values)
+    solutions = _solutions(history)
+    return DieResult(job.die, bin_name, outcome, solutions, "", job.try_no, values, unsealed=True)
 
 
 def _figures(

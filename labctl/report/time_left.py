@@ -55,7 +55,10 @@ def time_left(
     if not ratios and (not foreseen or str(state.meta.get("body")).startswith("simulated")):
         return None
     ratio = statistics.fmean(ratios) if ratios else 1.0
-    rest = sum(foreseen.get(n, 1.0) * ratio * (1 - shares.get(n, 0.0)) for n in names) / max(1, len(shares))
+    # a bench measures one die at a time, and may be sealing the one before
+    on_bench = not str(state.meta.get("body", "simulated")).startswith("simulated")
+    at_once = 1 if on_bench else max(1, len(shares))
+    rest = sum(foreseen.get(n, 1.0) * ratio * (1 - shares.get(n, 0.0)) for n in names) / at_once
     spread = statistics.stdev(ratios) / ratio if len(ratios) > 1 else 0.25
     relative = max(0.03, 2 * spread * (1 / len(names) + 1 / max(1, len(ratios))) ** 0.5)
     return rest * max(0.0, 1 - relative), rest, rest * (1 + relative)

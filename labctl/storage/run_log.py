@@ -195,6 +195,11 @@ def fold(state: RunState, rows: Iterable[RunRow]) -> RunState:
     return replace(state, dies=dies, events=tuple(events), **changes)
 
 
+def as_if(state: RunState, event: DieMoved) -> RunState:
+    """Return the state of a run as it will be once a die has moved; nothing is written."""
+    return replace(state, dies={**state.dies, event.die: _moved(state.dies[event.die], event, state.until)})
+
+
 def _moved(die: DieState, event: DieMoved, utc: float) -> DieState:
     to, reason = event.state, event.reason
     if to is State.PENDING:
@@ -297,9 +302,13 @@ class Runlog:
             more: other fields of `DieMoved`.
         """
         was = self.state.dies[die].state
-        if to not in EDGES[was]:
-            raise ValueError(f"die {die} cannot go from '{was}' to '{to}'")
-        self.write(DieMoved(die=die, state=to, was=was, try_no=try_no, reason=reason, **more))
+        self.move(DieMoved(die=die, state=to, was=was, try_no=try_no, reason=reason, **more))
+
+    def move(self, event: DieMoved) -> None:
+        """Write that a die goes to another state; ValueError if its state does not lead there."""
+        if event.state not in EDGES[event.was]:
+            raise ValueError(f"die {event.die} cannot go from '{event.was}' to '{event.state}'")
+        self.write(event)
 
     def finish(self) -> None:
         """Leave one file without a write-ahead log, which opens in any folder, and close."""

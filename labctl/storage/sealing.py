@@ -104,6 +104,14 @@ class Sealer:
     def __init__(self) -> None:
         self._child: _Child | None = None
         self._lock = threading.Lock()
+        self._killed: _Child | None = None
+        """The process that was killed on purpose, whose order is not carried out once more."""
+
+    def kill(self) -> None:
+        """Kill the process, from any thread: what it was ordered is an error to who ordered it."""
+        child = self._killed = self._child
+        if child is not None:
+            child.process.kill()
 
     def seal(self, run: Path, die: str) -> str:
         """Call `labctl.storage.hdf5_writer.seal` there; return the sha256 of the file. Raises StorageError."""
@@ -132,7 +140,8 @@ class Sealer:
                 self._end()
             order = [command, os.path.abspath(run), *more]
             answer = self._request(order)
-            if answer is None and (first := self._end()) and _has_space(run, more):
+            hung = answer is None and self._killed is not None and self._killed is self._child
+            if answer is None and (first := self._end()) and not hung and _has_space(run, more):
                 answer = self._request(order)
                 if answer is None and (second := self._end()):
                     first += f", a new one {second}"
@@ -176,6 +185,11 @@ atexit.register(_sealer.close)
 def seal_in_subprocess(run: Path, die: str) -> str:
     """Call `hdf5_writer.seal` in the one sealing process of this process. Raises StorageError."""
     return _sealer.seal(run, die)
+
+
+def kill_sealing() -> None:
+    """Kill the one sealing process of this process, which does not come to an end."""
+    _sealer.kill()
 
 
 def write_run_file_in_subprocess(run: Path) -> Path:

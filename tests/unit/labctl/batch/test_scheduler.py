@@ -1,6 +1,7 @@
 """The scheduler decides what follows from a result; a scripted executor gives the results."""
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,7 @@ from labctl.batch.housekeeping import Housekeeping
 from labctl.batch.requests import Request, ask
 from labctl.batch.scheduler import Scheduler
 from labctl.config.bins import BinRule
-from labctl.config.rules import Batch, StopRules
+from labctl.config.rules import Batch, StopRules, Yield
 from labctl.core.die_state import State
 from labctl.core.errors import StorageError
 from labctl.core.events import (
@@ -92,6 +93,8 @@ def wrong(reason="a bug: ZeroDivisionError('division by zero')"):
 class Night:
     """A run of dies A, B, C, ..."""
 
+    kind = ScriptedExecutor
+
     def __init__(self, folder, dies="ABCD"):
         self.folder = folder
         self.log = Runlog.create(folder, {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(dies)]})
@@ -101,7 +104,7 @@ class Night:
         made = []
 
         def make(notify):
-            made.append(ScriptedExecutor(notify, executor.pop("script", {}), **executor))
+            made.append(self.kind(notify, executor.pop("script", {}), **executor))
             return made[0]
 
         names = [d.name for d in self.log.state.subjects if only is None or d.name in only]
@@ -379,6 +382,84 @@ def test_a_die_that_a_killed_run_was_working_on_goes_on_in_its_try(night):
 def test_no_more_dies_at_once_than_the_executor_takes(night):
     assert night.carry_out(width=2).code == 0
     assert night.executor.most == 2
+
+
+class SealingExecutor(ScriptedExecutor):
+    """A bench whose dies are measured at once, and sealed when the scheduler has looked once more for another die."""
+
+    def __init__(self, notify, script, **more):
+        super().__init__(notify, script, **more)
+        self.looked, self.beside = False, []
+
+    def begin(self, job):
+        super().begin(job)
+        self.beside.append(sorted(self.notify.__self__._active))
+        whole = self._ended[-1]
+        if whole.outcome.status is Status.SUCCESS:
+            self.notify(job.die, "state", State.SEALING)
+            self.notify(job.die, "measured", replace(whole, sealed="", unsealed=True))
+
+    def wait(self, seconds):
+        self.looked = not self.looked
+        if self.looked:
+            return []
+        ended, self._ended = self._ended[:1], self._ended[1:]
+        return ended
+
+
+@pytest.fixture
+def sealing(night):
+    night.kind = SealingExecutor
+    return night
+
+
+def test_a_die_is_sealed_while_the_next_one_is_measured_and_no_third_one_begins(sealing):
+    assert sealing.carry_out(bins=(BinRule(bin="slow", hard=9, when="good < 50 %"),)).code == 0
+    assert sealing.executor.begun == ["A", "B", "C", "D"]
+    assert sealing.executor.beside == [["A"], ["A", "B"], ["B", "C"], ["C", "D"]]
+    assert read_state(sealing.folder) == sealing.log.state
+    (only,) = sealing.log.state.dies["B"].tries
+    assert (only.bin, only.sha256, only.stage) == ("measured", "ab", "survey")
+
+
+def test_a_die_that_breaks_a_rule_is_sealed_and_judged_before_another_one_begins(sealing):
+    bins, stop = (BinRule(bin="poor", hard=9, when="good < 50 %"),), StopRules(low_yield=Yield(below=0.6, after=2))
+    ending = sealing.carry_out(Batch(stop=stop), bins, script={"B": [good(good=0.25)]})
+    assert (ending.code, sealing.executor.begun) == (3, ["A", "B"])
+    (rule,) = sealing.rows(RuleBroken)
+    assert rule.rule == "low_yield"
+
+
+def test_a_die_that_did_not_end_well_has_nothing_beside_it(sealing):
+    assert sealing.carry_out(Batch(tries=1), script={"B": [wrong(), good()]}).code == 0
+    assert sealing.executor.begun == ["A", "B", "C", "D", "B~2"]
+    assert sealing.executor.beside == [["A"], ["A", "B"], ["C"], ["C", "D"], ["B", "D"]]
+
+
+def test_a_die_that_cannot_be_sealed_ends_the_run_behind_the_one_that_has_begun(sealing):
+    full = result(State.INTERRUPTED, 5, "no space left on device")
+    measured = replace(good(), die="A", unsealed=True)
+
+    def during(job):
+        if job.die == "A":  # measured, and then not sealed
+            sealing.engine.take_message("A", "state", State.SEALING)
+            sealing.engine.take_message("A", "measured", measured)
+
+    ending = sealing.carry_out(script={"A": [full]}, during=during)
+    assert (ending.code, sealing.executor.begun) == (5, ["A", "B"])
+    assert sealing.states == {"A": State.INTERRUPTED, "B": State.DONE, "C": State.PENDING, "D": State.PENDING}
+    assert sealing.again().carry_out(only="ACD").code == 0
+
+
+def test_the_time_of_a_die_that_was_sealed_beside_another_is_that_of_its_measurement(sealing, monkeypatch):
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now, sleep=lambda seconds: None)
+    monkeypatch.setattr(scheduler, "time", clock)
+
+    def during(job):
+        clock.now += 10.0
+
+    assert sealing.carry_out(during=during).code == 0
+    assert [die.last.seconds for die in sealing.log.state.subjects] == [10.0] * 4
 
 
 def test_a_warning_of_an_instrument_is_a_row_of_the_run_and_no_alarm(night):
