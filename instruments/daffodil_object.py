@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from labctl.boards.daffodil import registers as reg
+from labctl.boards.daffodil.hardware import OneByOne
 from labctl.core.units import Second
 
 REPORTED = {
@@ -44,7 +45,7 @@ _FORWARD = 1 << reg.WRITE_R
 _EVERY = (1 << reg.LINES) - 1
 
 
-class ObjectHardware:
+class ObjectHardware(OneByOne):
     """`labctl.boards.daffodil.hardware.Hardware` over an object.
 
     Args:

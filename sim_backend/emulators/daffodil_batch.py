@@ -193,8 +193,8 @@ class BatchEngine(Engine):
         """Return whether the board is as this engine has set it up, so that nothing else decides what a batch does."""
         if [self._board.read(reg.DATA + 4 * word) for word in range(reg.WORDS)] != self._outputs:
             return False
-        codes = {place: self._codes.get(place, -1) for place in (*self._places, reg.REFERENCE)}
-        return follows_its_settings(self._board, codes, self.settings.clock)
+        places = [*self._places, reg.REFERENCE]
+        return follows_its_settings(self._board, places, list(map(self._codes.get, places)), self.settings.clock)
 
     def _late(self, batch: Batch) -> BoolArray:
         """Return (n,) which reads may end before their last conversion."""

@@ -14,7 +14,7 @@ of its FPGA are not public: that enables act in events only, that a gate follows
 loaded when LDAC falls are [?]. Not emulated: the backward pass, grounded or external lines.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -83,6 +83,8 @@ class EmulatedBoard:
         self.held: FloatArray = np.zeros(self._n_rows + self._n_cols)
         self._outputs: FloatArray = np.zeros(reg.LINES)
         self._ends: Second = 0.0
+        self._rest: tuple[Volt, list[int]] | None = None
+        """Reference, and the codes of amplifiers at rest on it."""
         self.opened: BoolArray = np.zeros(self._n_rows, np.bool_)
         self._pair: tuple[int, int] | None = None
         """Kernel of a pulse that a read may follow, and the number of the chip's next pattern behind it."""
@@ -155,7 +157,7 @@ class EmulatedBoard:
         """Return a property of a channel."""
         return self._dac[dac, channel][name]
 
-    def read_dacs(self, places: Iterable[tuple[int, int]], name: str) -> list[int]:
+    def read_dacs(self, places: Sequence[tuple[int, int]], name: str) -> list[int]:
         """Return a property of several channels."""
         return [self._dac[place][name] for place in places]
 
@@ -210,6 +212,24 @@ class EmulatedBoard:
         """Convert the output of an amplifier: of its row in an event, of the reference otherwise."""
         self.world.advance(self.conversion)
         return self.code(adc * reg.ADC_CHANNELS + channel)
+
+    def read_adcs(self, places: Sequence[tuple[int, int]]) -> list[int]:
+        """Convert outputs one after the other."""
+        outside, clock = self.now() > self._ends, self.world.clock
+        if not outside or clock.waits or self.world.go_on is not None or not self.defects.none:
+            return [self.read_adc(*place) for place in places]
+        self.world.advance(self.conversion, len(places))
+        rest = self._codes_at_rest
+        return [rest[adc * reg.ADC_CHANNELS + channel] for adc, channel in places]
+
+    @property
+    def _codes_at_rest(self) -> list[int]:
+        """Codes of the ADCs of all rows outside of an event, 0 of those that no row has."""
+        volts = self.out[reg.REFERENCE]
+        if self._rest is None or self._rest[0] != volts:
+            exact = np.rint((volts + self.analog.offset) * STEPS / FULL).clip(0, STEPS - 1).astype(int)
+            self._rest = volts, exact.tolist() + [0] * (reg.ADCS * reg.ADC_CHANNELS - reg.LINES)
+        return self._rest[1]
 
     def code(self, row: int) -> int:
         """Return the code of a row's ADC at this moment; 0 of one that no row has."""

@@ -5,8 +5,9 @@ asked for as many events together as follow each other alike, as pulses with the
 time of 1/f noise that runs on in time is the chip's own and not that of the events.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -23,8 +24,9 @@ from sim_backend.emulators.daffodil_board import MOST_CURRENT, EmulatedBoard
 
 Place = tuple[int, int]
 """DAC and channel."""
-_ALWAYS = (*reg.POWER, *reg.RESET_N, *reg.SYNC_N, *reg.CLEAR_N, *reg.LOAD_N)
-_NEVER = (reg.POWER_DOWN, reg.FULL_POWER)
+_ALWAYS = sum(1 << bit for bit in (*reg.POWER, *reg.RESET_N, *reg.SYNC_N, *reg.CLEAR_N, *reg.LOAD_N))
+_NEVER = 1 << reg.POWER_DOWN | 1 << reg.FULL_POWER
+"""Outputs that are on, and off, while the board is used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,20 +55,27 @@ class Events:
     ) -> Self:
         """Return events by codes (n, 75), some of them KEEP, behind a board with the codes `before`, (75,)."""
         code = last_known(codes, codes != KEEP, before)
-        written = (code != np.concatenate([before[None], code[:-1]])) @ np.ones(code.shape[1])
+        written = np.empty(len(code))
+        written[1:] = (code[1:] != code[:-1]).sum(1)
+        written[:1] = (code[:1] != before).sum(1)
         return cls(code, written, kernel, on, reads, clocks)
 
 
-def follows_its_settings(board: EmulatedBoard, codes: Mapping[Place, int], clock: Second) -> bool:
-    """Return whether a sound board has these codes, loaded, its powers and this clock, and time that passes at once."""
+def follows_its_settings(
+    board: EmulatedBoard, places: Sequence[Place], codes: Sequence[int | None], clock: Second
+) -> bool:
+    """Return whether a sound board has these codes, loaded, its powers and this clock, and time that passes at once.
+
+    Args:
+        codes: of each of the channels; None of one that is not known.
+    """
     if not board.defects.none:
         return False
     if board.world.clock.waits or board.world.go_on is not None or board.written or clock != board.clock:
         return False
-    outputs = [bool(board.data >> bit & 1) for bit in (*_ALWAYS, *_NEVER)]
-    if outputs != [True] * len(_ALWAYS) + [False] * len(_NEVER):
+    if board.data & (_ALWAYS | _NEVER) != _ALWAYS:
         return False
-    return board.read_dacs(codes, "raw") == list(codes.values())
+    return board.read_dacs(places, "raw") == codes
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +121,7 @@ def _applied(board: EmulatedBoard, events: Events, places: Sequence[Place]) -> _
     scale, bias = (np.array(board.read_dacs(places, name)) for name in ("calibscale", "calibbias"))
     alike = bool((scale == scale[0]).all() and (bias == bias[0]).all())  # then a code is a level on every channel
     if alike:
-        volts = _volts(np.arange(STEPS), scale[0], bias[0])[events.code]
+        volts = _levels(int(scale[0]), int(bias[0])).take(events.code)
     else:
         volts = _volts(events.code, scale, bias)
     at = {place: number for number, place in enumerate(places)}
@@ -126,6 +135,12 @@ def _applied(board: EmulatedBoard, events: Events, places: Sequence[Place]) -> _
     ledger = board.world.ledger
     ledger.peak_gate_voltage = max(ledger.peak_gate_voltage, board.audit.gate)
     return _Applied(level, on, gates.clip(min=0.0), gates > board.chip.opens_above, events.kernel, n_rows)
+
+
+@lru_cache(maxsize=4)
+def _levels(scale: int, bias: int) -> FloatArray:
+    """Return what a channel puts out at each code, (codes,) V from the board's ground."""
+    return _volts(np.arange(STEPS), np.array(scale), np.array(bias))
 
 
 def _volts(code: IntArray, scale: IntArray, bias: IntArray) -> FloatArray:

@@ -118,10 +118,13 @@ class World:
         """Seconds on the clock."""
         return self.clock.now
 
-    def advance(self, seconds: Second) -> None:
+    def advance(self, seconds: Second, times: int = 1) -> None:
         """Advance by the time of an operation; the die is held at the present levels meanwhile.
 
         On a clock that waits the other instruments go on; they may wait as well, and what passes passes once.
+
+        Args:
+            times: how often such a time passes, one after the other; once on a clock that waits.
         """
         if self.go_on is not None:
             self.go_on()
@@ -135,7 +138,8 @@ class World:
                     go_on()
             self.go_on = go_on
         else:
-            self.clock.advance(seconds)
+            for _ in range(times):
+                self.clock.advance(seconds)
         now = self.clock.now
         self._pending += max(0.0, now - max(begin, self._passed))
         self._passed = now

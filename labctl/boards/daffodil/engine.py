@@ -188,10 +188,12 @@ class Engine:
         if self.released:
             return {}
         outputs = sum(hardware.read(reg.DATA + 4 * word) << (32 * word) for word in range(reg.WORDS))
-        live = {}
-        for at, place in enumerate(self._places):
+        live: Dict[str, int] = {}
+        codes = hardware.read_dacs(self._places, "raw")
+        if not outputs & (EVERY << reg.COLUMN | EVERY << reg.ROW) and codes == settings.at_rest:
+            return live
+        for at, code in enumerate(codes):
             kind, i = ("column", "row", "gate")[at // reg.LINES], at % reg.LINES
-            code = hardware.read_dac(*place, name="raw")
             on = {"column": outputs >> (reg.COLUMN + i) & 1, "row": outputs >> (reg.ROW + i) & 1, "gate": 0}[kind]
             if on or code != (settings.closed if kind == "gate" else settings.reference):
                 live[f"{kind}{i}"] = code

@@ -3,7 +3,7 @@
 import mmap
 import os
 import time
-from typing import Dict, Protocol
+from typing import Dict, List, Protocol, Sequence, Tuple
 
 from . import registers as reg
 
@@ -27,8 +27,16 @@ class Hardware(Protocol):
         """Return `raw`, `calibscale` or `calibbias` of a channel."""
         ...
 
+    def read_dacs(self, places: Sequence[Tuple[int, int]], name: str) -> List[int]:
+        """Return the same of several channels, as DAC and channel."""
+        ...
+
     def read_adc(self, adc: int, channel: int) -> int:
         """Convert, and return the code."""
+        ...
+
+    def read_adcs(self, places: Sequence[Tuple[int, int]]) -> List[int]:
+        """Convert one after the other, as ADC and channel, and return their codes."""
         ...
 
     def write_pot(self, pot: int, channel: int, code: int) -> None:
@@ -48,7 +56,27 @@ class Hardware(Protocol):
         ...
 
 
-class LinuxHardware:
+class OneByOne:
+    """Converters that are asked one after the other."""
+
+    def read_dac(self, dac: int, channel: int, name: str) -> int:
+        """Return a property of a channel of a DAC."""
+        raise NotImplementedError
+
+    def read_adc(self, adc: int, channel: int) -> int:
+        """Convert, and return the code."""
+        raise NotImplementedError
+
+    def read_dacs(self, places: Sequence[Tuple[int, int]], name: str) -> List[int]:
+        """Return a property of several channels, as DAC and channel."""
+        return [self.read_dac(dac, channel, name) for dac, channel in places]
+
+    def read_adcs(self, places: Sequence[Tuple[int, int]]) -> List[int]:
+        """Convert one after the other, as ADC and channel, and return their codes."""
+        return [self.read_adc(adc, channel) for adc, channel in places]
+
+
+class LinuxHardware(OneByOne):
     """The board from its own Linux: registers through a file that maps memory, converters through files of sysfs.
 
     Args:

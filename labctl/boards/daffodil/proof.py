@@ -49,8 +49,9 @@ class Proof:
 
     def __init__(self, hardware: Hardware, settings: Settings, places: Sequence[Place]) -> None:
         self._hardware = hardware
-        self._rest = [*[settings.reference] * (2 * reg.LINES), *[settings.closed] * reg.LINES]
+        self._rest = settings.at_rest
         self._places, self._rows = places, list(bits(settings.rows))
+        self._converters = [reg.row_adc(row) for row in self._rows]
         self._moved: Dict[Place, int] = {}
         self._zeros = self._outputs()
 
@@ -82,4 +83,4 @@ class Proof:
 
     def _outputs(self) -> List[int]:
         """Return the codes of the amplifiers of rows in use."""
-        return [self._hardware.read_adc(*reg.row_adc(row)) for row in self._rows]
+        return self._hardware.read_adcs(self._converters)

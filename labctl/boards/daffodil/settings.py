@@ -4,7 +4,7 @@ The limits of the bench are judged by its host. They are judged here once more, 
 there drives nothing.
 """
 
-from typing import NamedTuple, Tuple
+from typing import List, NamedTuple, Tuple
 
 from . import registers as reg
 from .patterns import KEEP, READ, REST, WRITE, Pattern, bits, split
@@ -47,6 +47,11 @@ class Settings(NamedTuple):
     rows: int = EVERY
     pots: Tuple[int, ...] = (11,) * reg.LINES
     swapped: bool = False
+
+    @property
+    def at_rest(self) -> List[int]:
+        """Codes of 25 columns, 25 rows and 25 gates at rest."""
+        return [self.reference] * (2 * reg.LINES) + [self.closed] * reg.LINES
 
 
 def wrong(pattern: Pattern, settings: Settings) -> str:
