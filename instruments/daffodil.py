@@ -20,6 +20,7 @@ from instruments.daffodil_program import VOID, Ended, answer_of, attempts_of, jo
 from instruments.transport import CHECK, brief, unexpected
 from labctl.boards.daffodil import patterns as packed
 from labctl.boards.daffodil import registers as reg
+from labctl.core import meanwhile
 from labctl.core.bias import Bias, Nominal
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, NotDriven
@@ -205,7 +206,14 @@ class Daffodil(Plan):
 
     def _perform(self, events: Events, seconds: FloatArray, cols: IntArray) -> tuple[IntArray, BoolArray]:
         """Carry out events; return codes and late reads as of `_run`."""
+        meanwhile.later(self._look_ahead)
         return self._taken(lambda: self._run(events, seconds, cols))
+
+    def _look_ahead(self) -> None:
+        """Make the message of the part of an operation that comes next, if it will be one."""
+        ahead = self._compiled.look_ahead(self._options.pace)
+        if ahead is not None and len(list(_batches(ahead[1]))) == 1:
+            ahead[0].packed  # noqa: B018 - it is kept
 
     def _taken(self, act: Callable[[], T]) -> T:
         """Return the result of `act`, the board taken before it if it is not this client's."""
@@ -226,17 +234,22 @@ class Daffodil(Plan):
         every = np.full((int(read.sum()), reg.LINES), -1)
         late = np.zeros(len(events), np.bool_)
         number = np.cumsum(read) - 1
-        for part in _batches(seconds):
+        parts = list(_batches(seconds))
+        for part in parts:
             records = events.records[part]
-            codes, late[part] = self._batch(records, float(seconds[part].sum()))
+            text = events.packed if len(parts) == 1 else packed.pack(records.tobytes())
+            codes, late[part] = self._batch(records, text, float(seconds[part].sum()))
             here, col = np.nonzero((records["read"][:, None] >> np.arange(reg.LINES)) & 1)
             every[number[part][here], col] = codes
         return np.take_along_axis(every, cols, axis=1), late[read]
 
-    def _batch(self, records: Records, seconds: Second) -> tuple[IntArray, BoolArray]:
-        """Return all codes that one batch reads in a predicted time, in order, and which of its patterns are late."""
+    def _batch(self, records: Records, text: str, seconds: Second) -> tuple[IntArray, BoolArray]:
+        """Return all codes that one batch reads in a predicted time, in order, and which of its patterns are late.
+
+        Args:
+            text: the patterns as they travel.
+        """
         expected = int(((records["read"][:, None] >> np.arange(reg.LINES)) & 1).sum())
-        text = packed.pack(records.tobytes())
         answer = self._client.ours("RUN", text, "CODES", self._options.lease + 2 * seconds)
         try:
             most = 2 * (len(records) * (reg.LINES + 1) + 1)

@@ -70,6 +70,8 @@ class Compiled:
     def __init__(self) -> None:
         self._last: tuple[Sense | Pulse, Events, FloatArray] | None = None
         self._whole: _Whole | None = None
+        self._ahead: tuple[_Whole, int, Events, FloatArray] | None = None
+        """The part that comes next, if it has as many patterns as the last one: its patterns, events and times."""
 
     def of(
         self, operation: Sense | Pulse, make: Callable[[Sense | Pulse], Events], pace: Pace
@@ -85,9 +87,13 @@ class Compiled:
         if self._last is None or self._last[0] is not operation:
             whole = self._whole
             is_part = whole is not None and whole.is_next(operation)
+            ahead, self._ahead = self._ahead, None
             events = whole.part(len(operation)) if whole is not None and is_part else make(operation)
-            rested = events.rested()
-            seconds = pace.seconds(rested.records)
+            if is_part and ahead is not None and ahead[0] is whole and ahead[1] == len(operation):
+                rested, seconds = ahead[2:]
+            else:
+                rested = events.rested()
+                seconds = pace.seconds(rested.records)
             if whole is not None and is_part:
                 done = whole.done + len(operation)
                 self._whole = replace(whole, done=done) if done < whole.n else None
@@ -95,6 +101,19 @@ class Compiled:
                 self._whole = _Whole.of(operation, events)
             self._last = operation, rested, seconds
         return self._last[1:]
+
+    def look_ahead(self, pace: Pace) -> tuple[Events, FloatArray] | None:
+        """Make the events, with rest, and times of the part that comes next as far as is known; None if none comes.
+
+        They are taken only if that part comes: compared field by field, as every part is.
+        """
+        whole = self._whole
+        if whole is None or self._last is None or not whole.done:
+            return None
+        patterns = min(len(self._last[0]), whole.n - whole.done)
+        rested = whole.part(patterns).rested()
+        self._ahead = whole, patterns, rested, pace.seconds(rested.records)
+        return self._ahead[2:]
 
 
 def _asked(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -83,6 +83,11 @@ class Events:
         """Levels (n, rows + columns) V that lines have from then on; NaN where they are not connected."""
         return self.levels()
 
+    @cached_property
+    def packed(self) -> str:
+        """All of them as they travel in one message."""
+        return wire.pack(self.records.tobytes())
+
     @classmethod
     def woven(cls, first: Self, second: Self) -> Self:
         """Return the events of two batches by turns, such as pulses and their reads."""

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from pydantic import Field
 
+from labctl.core import meanwhile
 from labctl.core.errors import InstrumentError, LinkTimeoutError
 from labctl.core.model import Model
 from labctl.core.transport import Wait
@@ -261,6 +262,7 @@ class LineTransport(ABC):
         self._put(text, deadline)
         lines: list[str] = []
         self._stale = True
+        meanwhile.do_it()
         while not lines or not last(lines[-1]):
             try:
                 lines.append(self._line(deadline))
@@ -279,6 +281,7 @@ class LineTransport(ABC):
         deadline = time.monotonic() + seconds
         self._put_bytes(data, deadline)
         self._stale, reply = True, b""
+        meanwhile.do_it()
         while not whole(reply):
             if len(reply) > LONGEST_LINE:
                 raise InstrumentError(f"{self._called} sent {len(reply)} bytes that are no whole reply; {CHECK}")

@@ -12,6 +12,7 @@ from typing import overload
 
 import numpy as np
 
+from labctl.core import meanwhile
 from labctl.core.die import DieWrapper, unknown_operation
 from labctl.core.errors import BenchError, ContactError, ContactLost
 from labctl.core.limits import Limited
@@ -180,21 +181,32 @@ class RecordedDie(DieWrapper[Limited]):
         """Yield the readings of the chunks of an operation: first those of the journal, cut as then, then others."""
         n, start, size = len(operation), 0, 0
         time: Second | None = None
+        following: list[Sense | Pulse] = []
+        """The next chunk, if it was prepared."""
+
+        def prepare() -> None:
+            if start < n:
+                chunk = operation.take(slice(start, start + size))
+                self._journal.prepare(chunk)
+                following.append(chunk)
+
         while start < n or not size:
             recorded = self._replay.next()
             if recorded is None and time is None:
                 time = self._die.check(operation)
                 size = size or chunk_of(n, time)
             patterns = size if recorded is None else recorded.patterns
-            size = max(size, patterns, 1)
-            piece = operation if patterns >= n else operation.take(slice(start, start + patterns))
+            whole, size = patterns >= n, max(size, patterns, 1)
+            prepared = following.pop() if following and recorded is None and not whole else None
+            piece = prepared or (operation if whole else operation.take(slice(start, start + patterns)))
+            following.clear()
             start += max(1, len(piece))
             self._safe_point()
             if recorded is not None:
                 yield self._again(recorded, kind, piece)
             else:
                 assert time is not None
-                yield self._act(kind, piece, time * len(piece) / max(1, n))
+                yield self._act(kind, piece, time * len(piece) / max(1, n), prepare)
             self._tick(len(piece))
 
     def _glances(self, glance: Glance) -> Iterator[Reading]:
@@ -229,10 +241,13 @@ class RecordedDie(DieWrapper[Limited]):
         if reason:
             raise Stopped(reason)
 
-    def _act(self, kind: str, piece: Sense | Pulse, time: Second) -> Reading:
+    def _act(
+        self, kind: str, piece: Sense | Pulse, time: Second, prepare: Callable[[], None] = lambda: None
+    ) -> Reading:
+        """Carry out a chunk; `prepare` what comes next while an instrument is busy with it."""
         self._contact.resume()
         self._replay.begin()
-        return self._do(self._journal.intend(self._stage, kind, piece), piece, time)
+        return self._do(self._journal.intend(self._stage, kind, piece), piece, time, prepare)
 
     def _answer(self, seq: int, sense: Sense) -> Reading:
         """Take the read that answers operation `seq`, whose result was lost."""
@@ -241,15 +256,20 @@ class RecordedDie(DieWrapper[Limited]):
         number = self._journal.intend(self._stage, "sense", answer_to(seq, sense))
         return self._do(number, sense, time)
 
-    def _do(self, sequence: int, operation: Sense | Pulse, time: Second) -> Reading:
+    def _do(
+        self, sequence: int, operation: Sense | Pulse, time: Second, prepare: Callable[[], None] = lambda: None
+    ) -> Reading:
         self._journal.commit()
         self._lease(SLOWER * time + GRACE)
+        meanwhile.later(prepare)
         try:
             reading = self._die.perform(operation)
         except ContactLost:
             raise
         except ContactError as error:  # the die was approached, and so was touched before
             raise ContactLost(f"void: {error}; {VOID}") from error
+        finally:
+            meanwhile.forget()
         self._lease(THINKING)
         self._journal.result(sequence, reading)
         self._contact.look(read_of(operation), reading)

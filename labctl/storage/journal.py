@@ -58,6 +58,10 @@ COMMIT;
 """
 
 
+Parts = tuple[tuple[Array, str], ...]
+"""What is stored for an array, one part or rows and index, each with its digest."""
+
+
 class Journal(JournalReader):
     """The journal of one die in a folder: ``journal.db``, and ``arrays/`` for what is larger than 64 KiB.
 
@@ -76,6 +80,8 @@ class Journal(JournalReader):
         self._arrays: dict[str, Array] = {}
         self._known: set[str] = set()
         self._cache: dict[str, Array] = {}
+        self._prepared: dict[int, tuple[Array, Parts]] = {}
+        """Arrays whose parts are known already, by their `id`."""
         self._described: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
         self._seq = 0
         self._open: set[int] = set()
@@ -259,10 +265,25 @@ class Journal(JournalReader):
         return self._seq
 
     def _put(self, array: Array | Stored, path: tuple[str, ...]) -> dict[str, Any]:
-        return _named(array, path, self._keep)
+        known = self._prepared.pop(id(array), None)
+        return _named(array, path, self._keep, None if known is None else known[1])
 
-    def _keep(self, array: Array) -> str:
-        digest = digest_of(array)
+    def prepare(self, body: object) -> None:
+        """Do beforehand what takes time of a row with the arrays of `body`, of which none may change until then.
+
+        Nothing is stored by that, and the row is the same without it.
+        """
+        prepared: dict[int, tuple[Array, Parts]] = {}
+
+        def put(array: Array | Stored, path: tuple[str, ...]) -> dict[str, Any]:
+            if not isinstance(array, Stored):
+                prepared[id(array)] = array, _parts(array, path)
+            return {}
+
+        encode(body, put)
+        self._prepared = prepared
+
+    def _keep(self, array: Array, digest: str) -> str:
         if digest not in self._known and digest not in self._arrays:
             self._arrays[digest] = np.array(array, order="C", copy=True)
         return digest
@@ -288,7 +309,7 @@ class Journal(JournalReader):
     @staticmethod
     def text(body: object) -> str:
         """Return the text that a row stores for `body`; equal texts mean bodies equal to the bit."""
-        return encode(body, lambda array, path: _named(array, path, digest_of))
+        return encode(body, lambda array, path: _named(array, path, lambda part, digest: digest))
 
     @staticmethod
     def body_of(record: "Record") -> dict[str, Any]:
@@ -366,15 +387,27 @@ class Journal(JournalReader):
             sync_folder(self.folder)
 
 
-def _named(array: Array | Stored, path: tuple[str, ...], keep: Callable[[Array], str]) -> dict[str, Any]:
-    """Return the JSON object that names an array in a row; `keep` takes an array to store and returns its digest."""
+def _parts(array: Array, path: tuple[str, ...]) -> Parts:
+    """Return the arrays that are stored for one, with their digests; see `parts_of`."""
+    check_array(array, ".".join(path))
+    return tuple((part, digest_of(part)) for part in parts_of(array) if part is not None)
+
+
+def _named(
+    array: Array | Stored, path: tuple[str, ...], keep: Callable[[Array, str], str], parts: Parts | None = None
+) -> dict[str, Any]:
+    """Return the JSON object that names an array in a row.
+
+    Args:
+        keep: takes an array to store and its digest, and returns the digest.
+        parts: of the array, if they are known.
+    """
     if isinstance(array, Stored):
         index = {"index": array.index} if array.index else {}
         return {"$array": array.digest, **index, "shape": array.shape}
-    check_array(array, ".".join(path))
-    whole, rows = parts_of(array)
-    index = {} if rows is None else {"index": keep(rows)}
-    return {"$array": keep(whole), **index, "shape": array.shape}
+    whole, *rows = _parts(array, path) if parts is None else parts
+    index = {"index": keep(*rows[0])} if rows else {}
+    return {"$array": keep(*whole), **index, "shape": array.shape}
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -83,8 +83,6 @@ class EmulatedBoard:
         self.held: FloatArray = np.zeros(self._n_rows + self._n_cols)
         self._outputs: FloatArray = np.zeros(reg.LINES)
         self._ends: Second = 0.0
-        self._rest: tuple[Volt, list[int]] | None = None
-        """Reference, and the codes of amplifiers at rest on it."""
         self.opened: BoolArray = np.zeros(self._n_rows, np.bool_)
         self._pair: tuple[int, int] | None = None
         """Kernel of a pulse that a read may follow, and the number of the chip's next pattern behind it."""
@@ -219,17 +217,10 @@ class EmulatedBoard:
         if not outside or clock.waits or self.world.go_on is not None or not self.defects.none:
             return [self.read_adc(*place) for place in places]
         self.world.advance(self.conversion, len(places))
-        rest = self._codes_at_rest
-        return [rest[adc * reg.ADC_CHANNELS + channel] for adc, channel in places]
-
-    @property
-    def _codes_at_rest(self) -> list[int]:
-        """Codes of the ADCs of all rows outside of an event, 0 of those that no row has."""
-        volts = self.out[reg.REFERENCE]
-        if self._rest is None or self._rest[0] != volts:
-            exact = np.rint((volts + self.analog.offset) * STEPS / FULL).clip(0, STEPS - 1).astype(int)
-            self._rest = volts, exact.tolist() + [0] * (reg.ADCS * reg.ADC_CHANNELS - reg.LINES)
-        return self._rest[1]
+        volts = self.out[reg.REFERENCE] + self.analog.offset
+        codes = np.rint(volts * STEPS / FULL).clip(0, STEPS - 1).astype(int).tolist()
+        codes += [0] * (reg.ADCS * reg.ADC_CHANNELS - reg.LINES)
+        return [codes[adc * reg.ADC_CHANNELS + channel] for adc, channel in places]
 
     def code(self, row: int) -> int:
         """Return the code of a row's ADC at this moment; 0 of one that no row has."""

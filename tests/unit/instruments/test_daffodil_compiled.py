@@ -9,6 +9,7 @@ import pytest
 from instruments.daffodil_compiled import BATCH, _asked
 from instruments.daffodil_plan import Options, Plan
 from instruments.open_board import BareBoard, BoardDie
+from labctl.boards.daffodil.patterns import unpack
 from labctl.core.bias import Bias, Nominal
 from labctl.core.errors import BenchError, LimitError
 from labctl.core.limits import Limits
@@ -72,6 +73,37 @@ def test_parts_in_their_order_have_the_events_that_each_has_alone_and_are_made_o
             board.check(part)
             assert_as_alone(board, part, **options)
         assert made == [whole]
+
+
+@pytest.mark.parametrize("which", BOARDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_part_that_was_looked_ahead_to_has_the_events_that_it_has_alone_and_another_part_its_own(kind, which):
+    options = BOARDS[which]
+    board, rng = plan(**options), np.random.default_rng(6)
+    pace = board._options.pace
+    for cuts in ([0, 7, 14, 21, 28, N], [0, 7, 9, 40, N]):  # as long as the one before, or not
+        whole = at_random(rng, kind)
+        board.check(whole)
+        assert board._compiled.look_ahead(pace) is None
+        for begin, end in itertools.pairwise(cuts):
+            part = whole.take(slice(begin, end))
+            board.check(part)
+            assert_as_alone(board, part, **options)
+            ahead = board._compiled.look_ahead(pace)
+            if end == N:
+                assert ahead is None
+            else:
+                following = whole.take(slice(end, end + len(part)))
+                assert ahead[0].records.tobytes() == plan(**options)._events(following)[0].records.tobytes()
+                assert unpack(ahead[0].packed, 1 << 20) == ahead[0].records.tobytes()
+
+
+def test_a_part_that_differs_from_the_one_that_was_looked_ahead_to_is_made_anew():
+    board, whole = plan(), at_random(np.random.default_rng(7), "pulse with its read")
+    board.check(whole)
+    board.check(whole.take(slice(0, 20)))
+    assert board._compiled.look_ahead(board._options.pace) is not None
+    assert_as_alone(board, changed(whole.take(slice(20, 40)), "bias.row", 3))
 
 
 def changed(value, name, place):

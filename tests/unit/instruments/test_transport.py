@@ -10,6 +10,7 @@ from instruments.bench import Bench
 from instruments.drivers import driver_of, visa
 from instruments.transport import BytesTransport, Deadlines
 from instruments.visa import VisaTransport
+from labctl.core import meanwhile
 from labctl.core.driver import Driver, DriverKind, Wire
 from labctl.core.errors import InstrumentError, LinkTimeoutError
 from labctl.core.plugins import INSTRUMENTS
@@ -65,6 +66,16 @@ def test_a_reply_is_what_its_frame_says_whatever_its_bytes_are():
         (">", message(READ)),
         ("<", message(READ, b"\r\n\xff\x00")),
     ]
+
+
+def test_work_is_done_when_a_message_is_out_and_before_its_reply_is_read():
+    box, order = Box(), []
+    wire = in_process(box, log=lambda direction, data: order.append(direction))
+    for number in range(2):
+        meanwhile.later(lambda: order.append("work"))
+        assert whole(wire.exchange(message(READ), whole))
+        assert wire.exchange(message(READ), whole) == message(READ, box.register), number
+    assert order == [">", "work", "<", ">", "<"] * 2
 
 
 def test_after_no_reply_the_link_is_resynchronised_and_nothing_is_sent_again():

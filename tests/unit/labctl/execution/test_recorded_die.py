@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from labctl.core.bias import Geometry, Nominal
+from labctl.core import meanwhile
+from labctl.core.bias import Bias, Geometry, Nominal
 from labctl.core.errors import BenchError, LimitError, LinkTimeoutError, SwitchedOff
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Attempts, Flag, Glance, Pulse, Reading, Sense, WritePlan
@@ -292,6 +293,49 @@ def test_what_is_left_of_a_plan_goes_on_inside_only(tmp_path):
     first(tmp_path, die, plan)
     with pytest.raises(Mismatch, match="carried out inside an instrument"):
         again(tmp_path, NominalDie(GEOMETRY, NOMINAL, timing=lambda operation: 1e-3), plan)
+
+
+class Busy(NominalDie):
+    """A nominal die that waits in every operation, and so prepares; `seen` are the numbers of its patterns."""
+
+    def __init__(self, waits: bool) -> None:
+        super().__init__(GEOMETRY, NOMINAL, timing=lambda operation: 1.0 * len(operation))
+        self.waits, self.seen = waits, []
+
+    def _sense(self, sense: Sense) -> Reading:
+        self.seen.append(sense)
+        if self.waits:
+            meanwhile.do_it()
+        return super()._sense(sense)
+
+
+def test_a_chunk_that_was_prepared_while_the_one_before_was_carried_out_is_the_same(tmp_path):
+    rng, rows, patterns = np.random.default_rng(3), [], []
+    bias = Bias(rng.random((7, 3)) * 0.1, np.zeros((7, 4)))
+    for waits in (False, True):
+        die = Busy(waits)
+        with Journal.create(tmp_path / str(waits), META) as journal:
+            recorded = RecordedDie(Limited(die, LIMITS), Replay(journal, Rebuild.NOTHING), "stage")
+            recorded.perform(Sense(bias, np.zeros((7, 1), int), 1e-3))
+            recorded.perform(Sense(bias.take(slice(2, 5)), np.zeros((3, 1), int), 1e-3))
+            rows.append(journal._db.execute("SELECT what, kind, body FROM log WHERE what = 'intent'").fetchall())
+        patterns.append([sense.bias.row.tolist() for sense in die.seen])
+    assert len(patterns[0]) == 10
+    assert patterns[0] == patterns[1]
+    assert rows[0] == rows[1]
+
+
+def test_what_was_prepared_for_a_chunk_that_never_comes_is_forgotten(tmp_path):
+    class Failing(Busy):
+        def _sense(self, sense: Sense) -> Reading:
+            raise LinkTimeoutError("smu: no answer")
+
+    with Journal.create(tmp_path, META) as journal:
+        recorded = RecordedDie(Limited(Failing(False), LIMITS), Replay(journal, Rebuild.NOTHING), "stage")
+        with pytest.raises(LinkTimeoutError):
+            recorded.perform(Sense(Bias(np.zeros((3, 3)), np.zeros((3, 4))), np.zeros((3, 1), int), 1e-3))
+        journal.prepare = lambda body: pytest.fail("it was prepared behind its operation")
+        meanwhile.do_it()
 
 
 def test_contact_is_watched_by_the_last_read_of_each_cell():

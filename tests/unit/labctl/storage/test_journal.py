@@ -212,6 +212,23 @@ def test_patterns_that_repeat_cost_their_distinct_rows(tmp_path: Path) -> None:
             first.intent["gate"][0, 0] = 1
 
 
+def test_a_row_whose_arrays_were_prepared_is_the_same_and_what_is_prepared_is_not_stored(tmp_path: Path) -> None:
+    gates = np.eye(25)[np.random.default_rng(0).integers(0, 25, 400)]
+    bias = Bias(np.zeros((400, 25)), np.broadcast_to(0.1, (400, 25)), gates)
+    sense, other = Sense(bias, np.zeros((400, 1), int), 1e-3), Sense(bias.take(slice(0, 100)), np.zeros((100, 1), int))
+    texts = []
+    for folder, prepared in (("alone", []), ("prepared", [other, sense]), ("another", [other])):
+        with Journal.create(tmp_path / folder, {"die": "D"}) as journal:
+            for body in prepared:
+                journal.prepare(body)
+            journal.intend("stage", "sense", sense)
+            journal.commit()
+            rows = journal._db.execute("SELECT body FROM log").fetchall()
+            arrays = journal._db.execute("SELECT digest, data FROM arrays ORDER BY digest").fetchall()
+            texts.append((rows, arrays))
+    assert texts[0] == texts[1] == texts[2]
+
+
 def test_a_spoiled_index_is_noticed(tmp_path: Path) -> None:
     with Journal.create(tmp_path, {}) as journal:
         journal.intend("s", "pulse", {"gate": np.eye(25)[np.arange(1200) % 25]})
