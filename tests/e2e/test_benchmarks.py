@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = {
     "bench.py": ["--small", "--json"],
     "board.py": ["--small", "--json"],
+    "board_night.py": ["--small", "--json"],
     "chip.py": ["--small", "--json", "--campaign", "--only", "W01-x3y3"],
     "damage.py": ["--small"],
     "fleet.py": ["--small", "--json"],
@@ -201,6 +202,14 @@ def test_what_is_killed_together_is_made_safe_and_everybody_says_so(more):
     text = carried_out("killed_together.py", *SMALL["killed_together.py"], *more)
     assert "on again 0 times" in text
     assert text.strip().endswith("1 of 1")
+
+
+@pytest.mark.slow
+def test_a_night_on_the_board_is_timed_beside_simulated_dies():
+    figures = json.loads(carried_out("board_night.py", *SMALL["board_night.py"]))
+    assert [(run["run"], run["sealed"]) for run in figures["runs"]] == [("simulated dies", 1), ("emulated board", 1)]
+    plain, board = (run["seconds"] for run in figures["runs"])
+    assert figures["ratio"] == pytest.approx(board / plain)
 
 
 @pytest.mark.slow
