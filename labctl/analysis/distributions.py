@@ -12,6 +12,7 @@ from enum import StrEnum
 import numpy as np
 
 from labctl.analysis.measurements import Counts, fine_centres
+from labctl.analysis.thresholds import WORDS
 from labctl.config.pass_range import PassRange
 from labctl.core.figure import Figure, Figures
 from labctl.storage.arrays import Array
@@ -33,7 +34,11 @@ class LineKind(StrEnum):
     """What a line in a chart marks."""
 
     LIMIT = "limit"
+    """of the rules for bins: of a figure of a die"""
+    CELL = "cell"
+    """of the survey, for each cell"""
     NOMINAL = "nominal"
+    """what the die file says"""
 
 
 @dataclass(frozen=True)
@@ -70,11 +75,13 @@ class Comparison:
         limits: by name of a figure, SI units.
         declared: figures of the run.
         nominal: by nominal diameter, what the die file says of a junction: g_p, g_ap in S, and tmr.
+        thresholds: by nominal diameter, those of the survey for each cell, as `labctl.analysis.thresholds` has them.
     """
 
     limits: Mapping[str, PassRange] = field(default_factory=dict)
     declared: Figures = field(default_factory=lambda: Figures(()))
     nominal: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def of(self, key: str, size: str) -> tuple[Figure, PassRange] | None:
         """Return the figure of a size of which there are limits, or that of all cells; None without limits."""
@@ -115,6 +122,7 @@ def distributions(counts: Counts, comparison: Comparison | None = None) -> Itera
             yield _conductance(counts, size, suffix, of, _conductance_lines(comparison, size, nominal))
         if size in counts.tmr:
             lines = [*_lines_of(comparison, "tmr", size, 100.0), *_nominal(nominal, "tmr", 100.0, "die file")]
+            lines += _of_cells(comparison, size, ("low_tmr", "idle"), 100.0, "%")
             yield _tmr(counts.tmr[size], suffix, of, tuple(lines))
         if counts.to_p.get(size) or counts.to_ap.get(size):
             named = (("to P", counts.to_p.get(size)), ("to AP", counts.to_ap.get(size)))
@@ -159,10 +167,18 @@ def _nominal(nominal: Mapping[str, float], key: str, factor: float, text: str) -
 
 
 def _conductance_lines(comparison: Comparison, size: str, nominal: Mapping[str, float]) -> tuple[Line, ...]:
-    """Return the limits of resistances, and the nominal conductances."""
+    """Return the limits of resistances, the nominal conductances, and the thresholds of the survey."""
     lines = [line for key in ("r_p", "r_ap") for line in _lines_of(comparison, key, size, -1e6)]
     lines += _nominal(nominal, "g_p", 1e6, "P by the die file")
-    return (*lines, *_nominal(nominal, "g_ap", 1e6, "AP by the die file"))
+    lines += _nominal(nominal, "g_ap", 1e6, "AP by the die file")
+    return (*lines, *_of_cells(comparison, size, ("open", "stuck", "short"), 1e6, "µS"))
+
+
+def _of_cells(comparison: Comparison, size: str, names: Sequence[str], factor: float, unit: str) -> Iterator[Line]:
+    """Yield the lines of the survey's thresholds for each cell, those of these names that there are."""
+    for name in names:
+        if (value := comparison.thresholds.get(size, {}).get(name)) is not None:
+            yield Line(LineKind.CELL, value * factor, f"{WORDS[name]} {value * factor:.4g} {unit}")
 
 
 def _conductance(counts: Counts, size: str, suffix: str, of: str, lines: tuple[Line, ...]) -> Distribution:

@@ -14,11 +14,12 @@ import numpy as np
 
 from labctl.analysis.accuracy_terms import COLUMNS, accuracies, texts
 from labctl.analysis.figures import DieTables, compute, groups_of, stored
+from labctl.analysis.thresholds import series_of
 from labctl.core.defects import DEFECTS, Defect
 from labctl.core.errors import StorageError
 from labctl.core.events import Approached, DieEvent, StageEnded, StageStarted
 from labctl.core.figure import Columns, Figures, newest
-from labctl.core.units import FloatArray
+from labctl.core.units import FloatArray, Ohm
 from labctl.storage.arrays import Array
 from labctl.storage.event_rows import DieRow, event_rows, is_void
 from labctl.storage.results import DieData
@@ -140,6 +141,7 @@ class Measured:
         spreads: of "g_p", "g_ap", "tmr" over the good cells, "to_p" and "to_ap" of switching voltages; where kernels
             differ in nominal diameter of each size, as "g_p[60 nm]".
         nominal: by nominal diameter of kernels, "80 nm", what the die file says: {"g_p", "g_ap"} in S, and "tmr".
+        series: resistance in series with each junction while it is read, by the die file, ohm; None if it is not known.
         note: why data are missing: a damaged file.
         void: whether the try failed and kept no figure: what its tables hold may be no measurement, and counts nowhere.
     """
@@ -157,6 +159,7 @@ class Measured:
     identities: Mapping[str, str] = field(default_factory=dict)
     calibrations: Mapping[str, str] = field(default_factory=dict)
     nominal: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    series: Ohm | None = None
     note: str = ""
     void: bool = False
 
@@ -213,6 +216,7 @@ def _measure(die: DieData, source: Any, counts: Counts, formulas: Figures) -> Me
         calibrations={str(k): str(v) for k, v in approached.get("calibrations", {}).items()},
         identities={str(k): str(v) for k, v in approached.get("identities", {}).items()},
         nominal=_nominal(description.get("junction") or {}),
+        series=series_of(description) if "survey" in tables else None,
         void=is_void(events),
     )
 

@@ -33,6 +33,7 @@ from labctl.core.events import (
 )
 from labctl.core.exit_codes import ExitCode, headline
 from labctl.core.figure import Figures, Shown
+from labctl.report.rule_words import rule_in_words
 from labctl.report.run_folder import left_out
 from labctl.station.guard_text import guard_text
 from labctl.storage.run_log import RunState
@@ -170,7 +171,7 @@ def _because(reason: str) -> str:
 def _move(event: DieMoved, declared: Figures) -> str:
     again = f", try {event.try_no}" if event.try_no > 1 else ""
     bin_ = f", bin {event.bin}" if event.bin and event.bin != event.state else ""
-    why = f" ({event.rule})" if event.rule and not event.reason else ""
+    why = f" ({rule_in_words(event.rule, declared)})" if event.rule and not event.reason else ""
     shown = declared.chosen(event.figures, Shown.HEADLINE, Shown.TABLE)
     figures = [f"{f.title} {f.text(event.figures[f.key])}" for f in shown]
     measured = f"; {', '.join(figures)}" if figures else ""

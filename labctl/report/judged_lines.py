@@ -9,7 +9,8 @@ from labctl.analysis.zones import zone_of
 from labctl.config.bins import is_good, is_measured, passes
 from labctl.config.pass_range import limits_of
 from labctl.core.figure import Figure, Figures
-from labctl.report.judgement import cause_of, in_words, values_of
+from labctl.report.judgement import cause_of, values_of
+from labctl.report.rule_words import in_words
 from labctl.storage.identity import Identity
 from labctl.storage.run_log import RunState, read_state
 

@@ -177,7 +177,7 @@ def _pareto(title: str, note: str, causes: Sequence[Cause], what: str) -> Listin
         )
         for reason, number in cause.inside:
             inner.add(len(rows))
-            rows.append([(with_subscripts(reason), None, "left"), (f"{number:,}", None, ""), *[("", None, "")] * 3])
+            rows.append([(with_subscripts(reason), None, "reason"), (f"{number:,}", None, ""), *[("", None, "")] * 3])
     return Listing(title, note, columns, rows, frozenset(inner))
 
 

@@ -8,11 +8,13 @@ from typing import Any, Protocol
 
 from labctl.analysis.capability import Capability, capability
 from labctl.analysis.yields import BinYield, Cause, Judged, pareto, pareto_of_counts, yields
-from labctl.config.bins import Bound, holds, is_good, passes
-from labctl.core.figure import Figures
+from labctl.config.bins import holds, is_good, passes
 from labctl.report.report_data import DieFacts, Facts
+from labctl.report.rule_words import in_words
 
-_NUMBERS = re.compile(r"\d+(?:[.,:]\d+)*")
+_NUMBERS = re.compile(r"\b\d+[A-Z]\d+\b|\d+(?:[.,:]\d+)*")
+"""Numbers, and names of relays, such as 2B09."""
+_LISTS = re.compile(r"…(?:, …)+(?: and … more)?")
 
 
 def capabilities(facts: Facts) -> Iterator[Capability]:
@@ -45,20 +47,6 @@ def rules_of(facts: Facts) -> list[Mapping[str, Any]]:
     return list(facts.provenance.get("bins") or ())
 
 
-def in_words(when: str, declared: Figures) -> str:
-    """Return the condition of a rule with the names and units of figures for people.
-
-    >>> from labctl.core.figure import Figure
-    >>> tmr = Figure("tmr", "TMR", "", shown_unit="%", factor=100.0, digits=1, by_size=True)
-    >>> in_words("tmr[60 nm] < 60 % and tmr[80 nm] < 0.7", Figures([tmr]))
-    'TMR, 60 nm < 60.0 % and TMR, 80 nm < 70.0 %'
-    """
-    parts = [Bound.parse(part) for part in when.split(" and ")]
-    figures = [declared[bound.figure] for bound in parts]
-    texts = (f"{f.title} {bound.sign} {f.text(bound.value)}" for f, bound in zip(figures, parts, strict=True))
-    return " and ".join(texts)
-
-
 def judged(facts: Facts) -> list[Judged]:
     """Return the dies that have a bin; of a run that nothing judges there are none but those that were not measured."""
     whens = {str(rule["when"]): in_words(str(rule["when"]), facts.comparison.declared) for rule in rules_of(facts)}
@@ -82,7 +70,8 @@ def cause_of(name: str, hard: int, rule: str, reason: str, whens: Mapping[str, s
         if rule.startswith(f"{when}: "):
             return words
     text = reason.splitlines()[0] if reason else rule
-    return _NUMBERS.sub("…", text.replace(name, "…"))[:120]
+    same = _NUMBERS.sub("…", text.replace(name, "…"))
+    return _LISTS.sub("…", same)[:160]
 
 
 def bin_yields(facts: Facts) -> list[BinYield]:

@@ -22,6 +22,7 @@ from labctl.report import event_text
 from labctl.report.bench_state import bench_text
 from labctl.report.formulas import formulas_of
 from labctl.report.pace import Pace
+from labctl.report.rule_words import rule_in_words
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.report.time_left import UsualRows, time_left
 from labctl.storage.event_rows import event_rows
@@ -288,5 +289,6 @@ def _last(state: RunState, declared: Figures) -> str:
     assert die.last is not None
     values = die.last.figures
     figures = [f"{f.title} {f.text(values[f.key])}" for f in declared.chosen(values, Shown.HEADLINE)]
-    why = "" if passes(die.last.hard) else die.reason.splitlines()[0] if die.reason else die.last.rule
+    rule = rule_in_words(die.last.rule, declared)
+    why = "" if passes(die.last.hard) else die.reason.splitlines()[0] if die.reason else rule
     return ", ".join(filter(None, [f"{die.name} {die.bin or die.state.value}", *figures, why]))

@@ -144,7 +144,7 @@ def _why(die: DieFacts) -> str:
     """Return what the table says of a die that is not good, or in doubt."""
     reasons = ["in doubt"] if die.suspect else []
     if not (die.good or die.is_measured):
-        reasons += [die.reason.splitlines()[0] if die.reason else die.rule]
+        reasons += [die.reason.splitlines()[0] if die.reason else die.because]
     return "; ".join(filter(None, reasons))
 
 
@@ -308,7 +308,8 @@ def histograms(distributions: Sequence[Distribution]) -> list[Chart]:
     for d in distributions:
         low, high = min(b.edges[0] for b in d.bars), max(b.edges[-1] for b in d.bars)
         shown = charts_svg.near(d.lines, low, high)
-        notes = [f"{d.beyond:,} beyond the axis"] if d.beyond else []
-        notes += [f"beyond the axis: {line.text}" for line in d.lines if line not in shown]
-        charts.append((d.title, "; ".join(notes), Markup(charts_svg.histogram(d))))
+        notes = [f"{d.beyond:,} {d.what}"] if d.beyond else []
+        notes += [line.text for line in d.lines if line not in shown]
+        beyond = f"beyond the axis: {', '.join(notes)}" if notes else ""
+        charts.append((d.title, beyond, Markup(charts_svg.histogram(d))))
     return charts

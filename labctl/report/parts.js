@@ -11,7 +11,9 @@ const pageParts = (() => {
       if (input.checked) choose(input.value);
     });
     all(".panel", root).forEach((panel) => {
-      const say = panel.querySelector(".say"), rest = say.textContent, dies = all(".die", panel);
+      const say = panel.querySelector(".say");
+      if (matchMedia("(hover: none)").matches) say.textContent = "Tap a die to go to its numbers.";
+      const rest = say.textContent, dies = all(".die", panel);
       const tell = (die) => { say.textContent = die ? die.dataset.say : rest; };
       dies.forEach((die, k) => {
         die.setAttribute("tabindex", k ? -1 : 0);

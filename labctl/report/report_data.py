@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from labctl.analysis.distributions import Comparison, Distribution, Line, distributions, limit_lines
 from labctl.analysis.figures import SECONDS
 from labctl.analysis.measurements import Counts, Measured, measure
+from labctl.analysis.thresholds import settings_of, thresholds
 from labctl.analysis.zones import Zone, zone_of
 from labctl.config.bins import is_good, is_measured, tally
 from labctl.config.pass_range import PassRange, limits_of
@@ -26,12 +27,15 @@ from labctl.report import event_text
 from labctl.report.bench_state import bench_text
 from labctl.report.formulas import formulas_of
 from labctl.report.rehearsal import rehearsal, rehearsal_text
+from labctl.report.rule_words import rule_in_words
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.storage.event_rows import RunRow
 from labctl.storage.identity import Identity
 from labctl.storage.results import DieData
 from labctl.storage.run_log import DieState, RunState, Try, folder_of
 
+_LONG = 120.0
+"""Time of a die from which it is in minutes, s."""
 _ELSEWHERE = ("dies", "estimate", "figures", "pictures", "faults")
 """Keys of ``run.json`` that are not repeated as provenance."""
 
@@ -48,6 +52,7 @@ class DieFacts:
         measured: what its newest try measured.
         file: of its newest try, relative to the run folder; "" if there is none.
         zone: of the wafer; None on a map without zones.
+        because: its rule in words.
     """
 
     name: str
@@ -65,6 +70,7 @@ class DieFacts:
     bytes: int
     file: str
     zone: Zone | None = None
+    because: str = ""
 
     @property
     def void(self) -> bool:
@@ -238,12 +244,14 @@ def facts_of(
     places = Identity.of(state).places
     for die in state.dies.values():
         facts, counts = _die(folder, die, sizes, _stands(die, bool(alive), excluded), measure_die)
-        facts = replace(facts, zone=zone_of(die.at, places))
+        facts = replace(facts, zone=zone_of(die.at, places), because=rule_in_words(facts.rule, declared))
         dies.append(facts)
         if not die.golden:
             total.add(counts)
+    declared = _in_seconds(declared, dies)
     subjects = tuple(d for d in dies if not d.golden)
-    comparison = Comparison(limits, declared, nominal_of(subjects))
+    nominal = nominal_of(subjects)
+    comparison = Comparison(limits, declared, nominal, _thresholds(meta, subjects, nominal))
     identities = {k: v for d in dies for k, v in d.measured.identities.items()}
     argv = [str(a) for a in meta.get("argv", ())]
     return Facts(
@@ -282,6 +290,14 @@ def facts_of(
     )
 
 
+def _in_seconds(declared: Figures, dies: Sequence[DieFacts]) -> Figures:
+    """Return the figures with the time of a die in s instead of min, if none of the dies took two minutes."""
+    if max((d.figures.get(SECONDS.key, 0.0) for d in dies), default=0.0) >= _LONG:
+        return declared
+    short = replace(declared[SECONDS.key], shown_unit="s", factor=1.0, digits=1)
+    return Figures(short if key == SECONDS.key else declared[key] for key in declared)
+
+
 def nominal_of(dies: Sequence[DieFacts]) -> dict[str, Mapping[str, float]]:
     """Return what the die files say of junctions of each diameter; nothing of one of which they differ."""
     nominal: dict[str, Mapping[str, float]] = {}
@@ -289,6 +305,17 @@ def nominal_of(dies: Sequence[DieFacts]) -> dict[str, Mapping[str, float]]:
         for size, values in die.measured.nominal.items():
             nominal[size] = values if nominal.setdefault(size, values) == values else {}
     return nominal
+
+
+def _thresholds(
+    meta: Mapping[str, Any], dies: Sequence[DieFacts], nominal: Mapping[str, Mapping[str, float]]
+) -> dict[str, Mapping[str, float]]:
+    """Return the thresholds of the run's survey by nominal diameter; none where dies differ in what is in series."""
+    series = {d.measured.series for d in dies if d.measured.series is not None}
+    settings = settings_of(meta.get("stages") or ())
+    if len(series) != 1:
+        return {}
+    return {size: thresholds(settings, values, *series) for size, values in nominal.items()}
 
 
 def _stands(die: DieState, alive: bool, excluded: Container[str]) -> str:

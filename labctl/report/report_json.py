@@ -46,6 +46,7 @@ def as_json(facts: Facts) -> str:
         del plain[key]
     for die in (*plain["dies"], *plain["golden"]):
         del die["measured"]["figures"]  # they are among those of the die
+        del die["because"]  # the rule is there as the campaign has it
     return sealed_json(plain)
 
 

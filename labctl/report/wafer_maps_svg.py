@@ -219,7 +219,7 @@ def _figure_map(wafer: WaferPicture[DieFacts], figure: Figure) -> Map:
 
 
 def _said(die: DieFacts) -> str:
-    why = die.reason.splitlines()[0] if die.reason else die.rule
+    why = die.reason.splitlines()[0] if die.reason else die.because
     tries = f"; {len(die.tries)} tries" if len(die.tries) > 1 else ""
     doubt = f"; in doubt: {die.suspect}" if die.suspect else ""
     return f"{die.name}: {die.bin or die.state}{f' ({why})' if why else ''}{tries}{doubt}"

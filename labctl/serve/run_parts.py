@@ -76,6 +76,7 @@ def of_facts(facts: Facts, figures: Mapping[str, Map], waiting: int) -> dict[str
     """
     colours = page_parts.colours_of({page_parts.BINS: page_parts.bin_map(facts)})
     spread, networks = list(page_parts.spreads(facts)), page_parts.networks(facts)
+    unread = f"{counted(waiting, 'die')} not yet read" if waiting else ""
     return {
         "maps": maps(facts, figures),
         "dies": _drawn(
@@ -87,12 +88,13 @@ def of_facts(facts: Facts, figures: Mapping[str, Map], waiting: int) -> dict[str
             networks=page_parts.network_rows(networks),
             best=in_words(networks),
             judged=judgement_of(facts, colours),
+            waiting=unread,
         ),
         "trends": _drawn("trends", charts=page_parts.trends(facts), golden=bool(facts.golden)),
         "cells": _drawn(
             "cells",
             charts=[*page_parts.histograms(facts.distributions), *spread],
-            waiting=f"{counted(waiting, 'die')} not yet read" if waiting else "",
+            waiting=unread,
         ),
     }
 

@@ -7,8 +7,12 @@ import pytest
 
 from labctl.analysis.distributions import Comparison, LineKind, distributions, of_figure
 from labctl.analysis.measurements import Counts, fine_counts
+from labctl.analysis.thresholds import series_of, thresholds
 from labctl.config.pass_range import PassRange
+from labctl.core.defects import Defect
 from labctl.core.figure import Figure, Figures
+from protocols.survey import NominalCells, Survey
+from sim_backend.description import DieDescription
 
 R_P = Figure("r_p", "R_P", "", unit="ohm", shown_unit="kΩ", factor=1e-3, digits=2, by_size=True)
 TMR = Figure("tmr", "TMR", "", shown_unit="%", factor=100.0, digits=1, by_size=True)
@@ -77,3 +81,46 @@ def test_a_limit_of_a_resistance_that_no_conductance_has_is_no_line() -> None:
         limits = {"r_p": PassRange(nothing, 4000.0)}
         (chart, *_) = distributions(counts(d60=4e-4), Comparison(limits, Figures([R_P])))
         assert [line.text for line in chart.lines] == ["R_P ≤ 4.00 kΩ"]
+
+
+def test_the_thresholds_of_the_survey_are_lines_with_names() -> None:
+    settings = {"short_above": 4.0, "open_below": 0.1, "tmr_stuck": 0.1, "tmr_low": 0.5}
+    nominal = {"60 nm": {"g_p": 4e-4, "g_ap": 2e-4, "tmr": 1.0}}
+    of_cells = {"60 nm": thresholds(settings, nominal["60 nm"], 0.0)}
+    drawn = {d.key: d for d in distributions(counts(d60=4e-4), Comparison(nominal=nominal, thresholds=of_cells))}
+    lines = {line.text: line.value for d in drawn.values() for line in d.lines if line.kind is LineKind.CELL}
+    assert lines == pytest.approx(
+        {"open < 20 µS": 20, "if stuck: AP | P 282.8 µS": 282.84, "short > 1600 µS": 1600,
+         "low TMR < 50 %": 50, "stuck < 10 %": 10}, rel=1e-4,
+    )  # fmt: skip
+    # as the survey reads the cell, with what is in series with it
+    assert thresholds(settings, nominal["60 nm"], 500.0)["short"] == pytest.approx(4 * 4e-4 / 1.2)
+    assert thresholds(settings, nominal["60 nm"], None) == {}
+
+
+def test_thresholds_are_those_by_which_the_survey_judges() -> None:
+    """A cell just beyond a line is called what the line says, one just before it is good."""
+    description = DieDescription.model_validate(
+        {"name": "d", "geometry": {"n_rows": 2, "n_cols": 3}, "junction": {"diameter": 8e-8}}
+    )
+    survey = Survey(short_above=3.0, open_below=0.2, tmr_stuck=0.2, tmr_low=0.6)
+    kernel = np.zeros(1, np.int64)
+    nominal = description.nominal
+    values = {"g_p": nominal.g_p(0), "g_ap": nominal.g_ap(0), "tmr": nominal.tmr(0)}
+    at = thresholds(survey.settings_data(), values, series_of(description.model_dump(mode="json")))
+    of_kernel = NominalCells(nominal.g_ap(kernel), nominal.cut(kernel), nominal.tmr(kernel))
+
+    def called(g_p: float, g_ap: float) -> Defect:
+        no = np.zeros(1, np.bool_)
+        _, defect = survey.classify(np.array([g_p]), np.array([g_ap]), no, no, no, of_kernel)
+        return Defect(int(defect[0]))
+
+    g_ap = values["g_ap"]
+    for share, weak, idle in ((0.999, Defect.LOW_TMR, Defect.STUCK_AP), (1.001, Defect.GOOD, Defect.LOW_TMR)):
+        assert called(g_ap * (1 + at["low_tmr"] * share), g_ap) is weak
+        assert called(g_ap * (1 + at["idle"] * share), g_ap) is idle
+    assert called(at["open"] * 0.999, at["open"] * 0.3) is Defect.OPEN
+    assert called(at["open"] * 1.001, at["open"] * 0.3) is Defect.GOOD
+    assert called(at["stuck"] * 1.001, at["stuck"] * 1.001) is Defect.STUCK_P
+    assert called(at["stuck"] * 0.999, at["stuck"] * 0.999) is Defect.STUCK_AP
+    assert at["short"] == 3.0 * values["g_p"]

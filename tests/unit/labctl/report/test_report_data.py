@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from labctl.analysis.distributions import Comparison, Line, LineKind
+from labctl.analysis.figures import SECONDS
 from labctl.analysis.measurements import measure
 from labctl.analysis.zones import Zone
 from labctl.config.pass_range import limits_of
@@ -21,6 +23,7 @@ from labctl.core.planned_fault import InjectedFaults, PlannedFault
 from labctl.core.record import Record
 from labctl.core.retest import GivenBin, Retest
 from labctl.core.units import Conductances
+from labctl.report import report_data
 from labctl.report.rehearsal import rehearsal
 from labctl.report.report_data import Facts, gather
 from labctl.report.report_json import as_json
@@ -250,3 +253,11 @@ def test_tables_of_the_same_name_that_hold_something_else_are_left_alone(tmp_pat
         journal.record("survey", SomebodyElses(g=np.ones(3)))
     found, _ = measure(DieData("X", tmp_path / "X", False), Figures(()))
     assert (found.figures, found.note) == ({}, "")
+
+
+def test_the_time_of_dies_is_in_seconds_until_one_took_two_minutes() -> None:
+    figures, seconds = Figures([SECONDS]), SECONDS.key
+    dies = [SimpleNamespace(figures={seconds: time}) for time in (0.4, 119.0)]
+    assert report_data._in_seconds(figures, dies)[seconds].text(0.4) == "0.4 s"  # type: ignore[arg-type]
+    longer = [*dies, SimpleNamespace(figures={seconds: 120.0}), SimpleNamespace(figures={})]
+    assert report_data._in_seconds(figures, longer)[seconds].text(120.0) == "2.00 min"  # type: ignore[arg-type]
