@@ -101,10 +101,15 @@ class DieData:
 
     def table(self, name: str) -> Table:
         """Return a table as columns. Raises KeyError, naming the tables of the die, if it has none of that name."""
+        table = self.table_or_none(name)
+        if table is None:
+            raise KeyError(f"die {self.name} has no table '{name}'; it has {', '.join(self.tables)}")
+        return table
+
+    def table_or_none(self, name: str) -> Table | None:
+        """Return a table as columns, None if the die has none of that name."""
         with self.open() as source:
-            if name not in source.tables:
-                raise KeyError(f"die {self.name} has no table '{name}'; it has {', '.join(sorted(source.tables))}")
-            table: Table = source.table(name)
+            table: Table | None = source.table(name) if name in source.tables else None
             return table
 
     def operations(self) -> Iterator[Operation]:
@@ -195,9 +200,11 @@ class Run:
 
         Raises KeyError if no die has it, ValueError if its arrays have several shapes: then ask for one die.
         """
-        names = self.dies if die is None else (die,)
-        dies = [(n, self.die(n)) for n in names]
-        tables = [(n, d.table(name)) for n, d in dies if die is not None or name in d.tables]
+        if die is not None:
+            tables = [(die, self.die(die).table(name))]
+        else:
+            sources = ((n, self.die(n).table_or_none(name)) for n in self.dies)
+            tables = [(n, table) for n, table in sources if table is not None]
         if not tables:
             raise KeyError(f"no die of {self.path} has a table '{name}'; there are {', '.join(self.tables)}")
         return Table.join(
