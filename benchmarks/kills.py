@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -151,11 +151,15 @@ def kill_all(campaign: Path, place: Path, kills: int, dice: random.Random, few: 
 
 def wait_for_work(run: Path, process: "subprocess.Popen[bytes]") -> None:
     """Return when a die is under way, or the run has ended."""
-    while process.poll() is None:
-        with contextlib.suppress(StorageError, sqlite3.Error):
-            if any(d.state in ACTIVE for d in read_state(run).dies.values()):
-                return
+    while process.poll() is None and not in_states(run, ACTIVE):
         time.sleep(0.02)
+
+
+def in_states(run: Path, states: Collection[State]) -> dict[str, str]:
+    """Return the folders of the dies that are in one of `states` by name; none of a run that cannot be read yet."""
+    with contextlib.suppress(StorageError, sqlite3.Error):
+        return {die.name: die.folder for die in read_state(run).dies.values() if die.state in states}
+    return {}
 
 
 def compare(run: Path, other: Path) -> tuple[int, int]:
@@ -176,10 +180,7 @@ def kill_owner(campaign: Path, bench: Path, run: Path, kills: int, dice: random.
     tried: set[str] = set()
     while process.poll() is None and done < kills:
         time.sleep(0.05)
-        try:
-            active = [d.name for d in read_state(run).dies.values() if d.state is State.RUNNING]
-        except (StorageError, sqlite3.Error):
-            continue
+        active = list(in_states(run, {State.RUNNING}))
         owner = owners(process.pid)
         if not active or active[0] in tried or not owner:
             continue
@@ -209,22 +210,29 @@ def kill_owner(campaign: Path, bench: Path, run: Path, kills: int, dice: random.
 
 
 def kill_workers(campaign: Path, place: Path, kills: int, dice: random.Random, few: Sequence[str]) -> int:
-    """Kill workers of a cluster while they have a die, each die at most once; return the exit code."""
+    """Kill workers of a cluster while they have a die, each die at most once; return the exit code.
+
+    A worker that was killed is started anew by hand: a nanny of Dask may give up where much is killed.
+    """
     from distributed import LocalCluster
 
     labctl("run", campaign, "--out", place / "alone", "--workers", "1", *few).wait()
     rows = {path.parent.name: number for path, number in committed(place / "alone").items()}
     run, done, lost, killed = place / "run", 0, 0, set[str]()
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", scheduler_port=0) as cluster:
+    with (
+        LocalCluster(n_workers=0, dashboard_address=":0", scheduler_port=0) as cluster,
+        Workers(cluster.scheduler_address, 2) as workers,
+    ):
         process = labctl("run", campaign, "--out", run, "--executor", f"dask={cluster.scheduler_address}", *few)
         while process.poll() is None and done < kills:
-            wait_for_work(run, process)
+            workers.replace()
             time.sleep(0.02)
-            active = {die.name: die.folder for die in read_state(run).dies.values() if die.state is State.RUNNING}
+            active = in_states(run, {State.RUNNING})
             for name in active.keys() - killed:
                 # a row, not a time: on a machine with other work a die takes longer than it took alone, or ends before
                 folder, row = run / "dies" / active[name], dice.uniform(0.0, 0.5) * rows[name]
                 while process.poll() is None and committed(run).get(folder / "journal.db", 0) < row:
+                    workers.replace()
                     time.sleep(0.02)
                 before, owner = committed(run), holder(folder)
                 if owner is None or owner.pid == os.getpid():
@@ -238,11 +246,38 @@ def kill_workers(campaign: Path, place: Path, kills: int, dice: random.Random, f
                     lost += sum(max(0, last - after[path]) for path, last in before.items())
                     print(f"kill {done} (die {name}): {lost} rows lost", flush=True)
                 break
-        process.wait()
+        while process.poll() is None:
+            workers.replace()
+            time.sleep(0.2)
     equal, dies = equal_to_the_bit(run, place / "alone")
     print(f"{done} kills of cluster workers: {lost} acknowledged rows lost; exit {process.returncode}; ", end="")
     print(f"{equal} of {dies} dies equal to the bit to those of a run left alone")
     return int(lost > 0 or equal < dies or done < kills or process.returncode not in (0, 1))
+
+
+class Workers:
+    """`number` workers of the cluster at `address`, each a process."""
+
+    def __init__(self, address: str, number: int) -> None:
+        ways = ("--no-nanny", "--nthreads", "1", "--no-dashboard", "--death-timeout", "60")
+        self._command = [sys.executable, "-m", "distributed.cli.dask_worker", address, *ways]
+        self._processes = [self._start() for _ in range(number)]
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def replace(self) -> None:
+        """Start a worker for each that has ended."""
+        self._processes = [self._start() if one.poll() is not None else one for one in self._processes]
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait()
 
 
 def equal_to_the_bit(run: Path, other: Path) -> tuple[int, int]:
