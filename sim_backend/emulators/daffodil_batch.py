@@ -20,9 +20,8 @@ from labctl.boards.daffodil.service import Service
 from labctl.boards.daffodil.settings import Settings
 from labctl.core.units import BoolArray, IntArray
 from sim_backend.emulators.daffodil_board import EmulatedBoard
-from sim_backend.emulators.daffodil_events import Events, carry_out, follows_its_settings
+from sim_backend.emulators.daffodil_events import Codes, Events, carry_out, follows_its_settings
 
-_BIT = 1 << np.arange(reg.LINES)
 _DTYPE = np.dtype(
     [
         ("kernel", "u1"),
@@ -35,6 +34,7 @@ _DTYPE = np.dtype(
     ]
 )
 """`labctl.boards.daffodil.patterns.RECORD`."""
+_WORDS = ("kernel", "mode", "clocks", "column_on", "row_on", "read")
 
 
 class Patterns(Sequence[Pattern]):
@@ -74,7 +74,7 @@ class Batch:
     Args:
         mode: (n,), without rest.
         rest: (n,) whether rest comes before.
-        codes: (n, 75).
+        codes: (n, 75), of 16 bits as they travel.
     """
 
     kernel: IntArray
@@ -84,7 +84,7 @@ class Batch:
     column_on: IntArray
     row_on: IntArray
     read: IntArray
-    codes: IntArray
+    codes: Codes
 
     @classmethod
     def of(cls, patterns: Sequence[Pattern]) -> "Batch":
@@ -94,7 +94,8 @@ class Batch:
     @classmethod
     def of_records(cls, records: npt.NDArray[np.void]) -> "Batch":
         """Return patterns, (n,) as they travel, as arrays."""
-        kernel, mode, clocks, column_on, row_on, read, codes = (records[n].astype(np.int64) for n in _DTYPE.names or ())
+        kernel, mode, clocks, column_on, row_on, read = (records[n].astype(np.int64) for n in _WORDS)
+        codes = np.ascontiguousarray(records["codes"])
         return cls(kernel, mode & ~REST, (mode & REST) > 0, clocks, column_on, row_on, read, codes)
 
     def __len__(self) -> int:
@@ -122,12 +123,13 @@ class Batch:
         right &= (self.column_on & ~settings.columns | self.row_on & ~settings.rows) == 0
         right &= ~self.reads | (self.read & ~self.row_on == 0)
         driven = self.on.copy()
-        driven[:, reg.LINES :] &= ~self.reads[:, None]
+        driven[self.reads, reg.LINES :] = False
         right &= ~(driven & ((lines < settings.lowest) | (lines > reg.TOP_CODE))).any(1)
         right &= ((gates == KEEP) | ((gates >= settings.closed) & (gates <= settings.top_gate))).all(1)
         right &= ((self.codes <= reg.TOP_CODE) | (self.codes == KEEP)).all(1)
-        levels = np.where(driven, lines, ref).reshape(len(self), 2, reg.LINES)
-        low, high = np.minimum(levels.min(2), ref), np.maximum(levels.max(2), ref)
+        levels = np.where(driven, lines, np.uint16(ref)).reshape(len(self), 2, reg.LINES)
+        low = np.minimum(levels.min(2), ref).astype(np.int64)
+        high = np.maximum(levels.max(2), ref).astype(np.int64)
         floats = (self.column_on != settings.columns) | (self.row_on != settings.rows)
         up = np.where(floats, high.max(1) - low.min(1), high[:, 0] - low[:, 1])
         down = np.where(floats, high.max(1) - low.min(1), high[:, 1] - low[:, 0])
@@ -209,7 +211,6 @@ class BatchEngine(Engine):
             rested: rest comes behind them.
         """
         settings, n = self.settings, len(batch)
-        rest_codes = [settings.reference] * (2 * reg.LINES) + [settings.closed] * reg.LINES
         rest_on = lines_of(np.array([settings.columns, settings.rows])).reshape(-1)
         # the number of the pattern of each event; a rest is an event before its pattern, or comes last
         number = np.repeat(np.arange(n), 1 + batch.rest)
@@ -217,14 +218,10 @@ class BatchEngine(Engine):
         if rested:
             number, acts = np.append(number, n - 1), np.append(acts, False)
         clocks = np.where(acts, batch.clocks[number], settings.rest_clocks)
-        events = Events.of(
-            np.array([self._codes[place] for place in self._places]),
-            np.where(acts[:, None], batch.codes[number], rest_codes),
-            batch.kernel[number],
-            np.where(acts[:, None], batch.on[number], rest_on),
-            acts & batch.reads[number],
-            clocks,
-        )
+        codes_of_events, on = batch.codes[number], batch.on[number]
+        codes_of_events[~acts], on[~acts] = settings.at_rest, rest_on
+        before = np.array([self._codes[place] for place in self._places], np.uint16)
+        events = Events.of(before, codes_of_events, batch.kernel[number], on, acts & batch.reads[number], clocks)
         outputs = carry_out(self._board, events, self._places)
         self._codes.update(zip(self._places, events.code[-1].tolist(), strict=True))
         self._select(int(batch.kernel[-1]))
@@ -247,4 +244,5 @@ class BatchService(Service):
 
 def lines_of(mask: IntArray) -> BoolArray:
     """Return the (n, 25) lines of masks (n,)."""
-    return np.asarray((mask[:, None] & _BIT) != 0)
+    octets = mask.astype("<u4").view(np.uint8).reshape(-1, 4)
+    return np.unpackbits(octets, axis=1, count=reg.LINES, bitorder="little").view(np.bool_)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from labctl.boards.daffodil import registers as reg
 from labctl.boards.daffodil.patterns import KEEP
@@ -24,6 +25,8 @@ from sim_backend.emulators.daffodil_board import MOST_CURRENT, EmulatedBoard
 
 Place = tuple[int, int]
 """DAC and channel."""
+Codes = npt.NDArray[np.uint16]
+"""Codes of converters."""
 _ALWAYS = sum(1 << bit for bit in (*reg.POWER, *reg.RESET_N, *reg.SYNC_N, *reg.CLEAR_N, *reg.LOAD_N))
 _NEVER = 1 << reg.POWER_DOWN | 1 << reg.FULL_POWER
 """Outputs that are on, and off, while the board is used."""
@@ -42,7 +45,7 @@ class Events:
         clocks: (n,).
     """
 
-    code: IntArray
+    code: Codes
     written: FloatArray
     kernel: IntArray
     on: BoolArray
@@ -51,7 +54,7 @@ class Events:
 
     @classmethod
     def of(
-        cls, before: IntArray, codes: IntArray, kernel: IntArray, on: BoolArray, reads: BoolArray, clocks: IntArray
+        cls, before: Codes, codes: Codes, kernel: IntArray, on: BoolArray, reads: BoolArray, clocks: IntArray
     ) -> Self:
         """Return events by codes (n, 75), some of them KEEP, behind a board with the codes `before`, (75,)."""
         code = last_known(codes, codes != KEEP, before)
@@ -91,9 +94,11 @@ class _Applied:
 
     def bias(self, at: IntArray) -> Bias:
         """Return the patterns of some events, (k,) of their numbers."""
-        on = self.on[at]
-        level = np.where(on, self.level[at], 0.0)
-        rows, cols, floating = level[:, : self.n_rows], level[:, self.n_rows :], None if on.all() else ~on
+        on, level, floating = self.on[at], self.level[at], None
+        if not on.all():
+            floating = ~on
+            level[floating] = 0.0
+        rows, cols = level[:, : self.n_rows], level[:, self.n_rows :]
         return Bias(rows, cols, self.gates[at], floating, kernel=self.kernel[at], compliance=MOST_CURRENT)
 
 
@@ -105,7 +110,7 @@ def carry_out(board: EmulatedBoard, events: Events, places: Sequence[Place]) -> 
     """
     applied = _applied(board, events, places)
     before, after = _held(board, applied)
-    _audit(board, events, applied, np.minimum(before, after), np.maximum(before, after))
+    _audit(board, events, applied, before, after)
     _let_pass(board, events)
     zero = board.out[reg.REFERENCE] + board.analog.offset
     outputs = np.tile(zero, (len(events.reads), 1))
@@ -126,15 +131,25 @@ def _applied(board: EmulatedBoard, events: Events, places: Sequence[Place]) -> _
         volts = _volts(events.code, scale, bias)
     at = {place: number for number, place in enumerate(places)}
     lines = [reg.column_dac(i) for i in range(n_rows)] + [reg.row_dac(i) for i in range(n_cols)]
-    level = volts[:, [at[place] for place in lines]]
-    level[:, n_rows:] = np.where(events.reads[:, None], board.out[reg.REFERENCE], level[:, n_rows:])
+    level = volts[:, _columns([at[place] for place in lines])].copy()
+    level[events.reads, n_rows:] = board.out[reg.REFERENCE]
     level -= board.analog.ground + board.chip.board.reference
-    gates = volts[:, [at[reg.gate_dac(i, board.swapped)] for i in range(n_rows)]] - board.analog.ground
+    gates = volts[:, _columns([at[reg.gate_dac(i, board.swapped)] for i in range(n_rows)])] - board.analog.ground
     on = np.concatenate([events.on[:, :n_rows], events.on[:, reg.LINES : reg.LINES + n_cols]], axis=1)
     board.audit.gate = max(board.audit.gate, float(gates.max()))
     ledger = board.world.ledger
     ledger.peak_gate_voltage = max(ledger.peak_gate_voltage, board.audit.gate)
     return _Applied(level, on, gates.clip(min=0.0), gates > board.chip.opens_above, events.kernel, n_rows)
+
+
+def _columns(numbers: list[int]) -> slice | list[int]:
+    """Return an index of columns, a slice if they follow each other.
+
+    >>> _columns([3, 4, 5]), _columns([3, 5])
+    (slice(3, 6, None), [3, 5])
+    """
+    follow = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    return slice(numbers[0], numbers[-1] + 1) if follow else numbers
 
 
 @lru_cache(maxsize=4)
@@ -154,18 +169,20 @@ def _held(board: EmulatedBoard, applied: _Applied) -> tuple[FloatArray, FloatArr
     return np.concatenate([board.held[None], after[:-1]]), after
 
 
-def _audit(board: EmulatedBoard, events: Events, applied: _Applied, low: FloatArray, high: FloatArray) -> None:
-    """Record what cells behind open gates see of lines anywhere between `low` and `high`, (n, lines) V."""
+def _audit(board: EmulatedBoard, events: Events, applied: _Applied, before: FloatArray, after: FloatArray) -> None:
+    """Record what cells behind open gates see of lines anywhere between `before` and `after`, (n, lines) V."""
     board.audit.events += len(events.reads)
     board.audit.reads += int(events.reads.sum())
     any_open, n_rows = np.asarray(applied.opened.any(1)), applied.n_rows
     if not any_open.any():
         return
     ledger, awaits = board.world.ledger, board.touching and board.world.ledger.awaits_bias
-    if not awaits and high.max() - low.min() <= min(board.audit.towards_p, board.audit.towards_ap):
+    most = max(before[0].max(), after.max()) - min(before[0].min(), after.min())
+    if not awaits and most <= min(board.audit.towards_p, board.audit.towards_ap):
         ledger.peak_cell_voltage = max(ledger.peak_cell_voltage, board.audit.towards_p, board.audit.towards_ap)
         return  # no cell sees more than one did before
-    opened, low, high = applied.opened[any_open], low[any_open], high[any_open]
+    opened, before, after = applied.opened[any_open], before[any_open], after[any_open]
+    low, high = np.minimum(before, after), np.maximum(before, after)
     up = np.where(opened, high[:, :n_rows], -np.inf).max(1) - low[:, n_rows:].min(1)
     down = high[:, n_rows:].max(1) - np.where(opened, low[:, :n_rows], np.inf).min(1)
     board.audit.towards_p = max(board.audit.towards_p, float(up.max()))
