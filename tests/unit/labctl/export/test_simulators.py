@@ -90,12 +90,48 @@ def test_the_noise_model_has_the_spread_of_each_state_at_its_conductance(run: Pa
     assert set(arguments) == documented
 
 
-def test_aihwkit_makes_the_noise_model(run: Path, tmp_path: Path) -> None:
-    pytest.importorskip("aihwkit", reason="needs aihwkit, which is built from source for this Python")
+@pytest.fixture
+def noise_model(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    pytest.importorskip("aihwkit", reason="needs the extra aihwkit: aihwkit 1.1.0 with PyTorch 2.10")
+    monkeypatch.setattr(simulators, "read_noise_of", lambda run: 0.01)  # a survey alone shows none
     (path,) = simulators.write_aihwkit(run, tmp_path / "out")
-    module = runpy.run_path(str(path))
-    model = module["noise_model"]()
-    assert model.g_max == module["G_P"]
+    return runpy.run_path(str(path))["noise_model"]()
+
+
+def test_aihwkit_programs_and_reads_pairs_as_the_survey_has_them(run: Path, noise_model: Any) -> None:
+    torch = importlib.import_module("torch")
+    torch.manual_seed(5)
+    g_p, g_ap = (1e6 * state for state in surveyed(run))
+    weights = torch.tensor(np.random.default_rng(2).choice([-1.0, 0.0, 1.0], (300, 200)))
+    pair, _ = noise_model.g_converter.convert_to_conductances(weights)
+    for cells, sign in zip(pair, (1, -1), strict=True):
+        in_p = weights.numpy() == sign
+        for chosen, state in ((in_p, g_p), (~in_p, g_ap)):
+            wanted = cells.double()
+            assert wanted[chosen].mean().item() == pytest.approx(state.mean(), rel=1e-4)
+            programmed = noise_model.apply_programming_noise_to_conductance(wanted.clone())[chosen]
+            assert programmed.mean().item() == pytest.approx(state.mean(), rel=0.01)
+            assert programmed.std().item() == pytest.approx(state.std(), rel=0.05)
+            read = noise_model.apply_drift_noise_to_conductance(wanted.clone(), 0 * wanted, 0.0)[chosen]
+            assert (read / state.mean()).std().item() == pytest.approx(0.01, rel=0.05)
+
+
+def test_a_layer_of_aihwkit_has_the_spread_of_the_survey(run: Path, noise_model: Any) -> None:
+    torch, nn = importlib.import_module("torch"), importlib.import_module("aihwkit.nn")
+    config = importlib.import_module("aihwkit.simulator.configs").InferenceRPUConfig(noise_model=noise_model)
+    config.forward.is_perfect = True
+    torch.manual_seed(5)
+    signs = torch.tensor(np.random.default_rng(3).choice([-1.0, 1.0], (100, 80)), dtype=torch.float32)
+    layer = nn.AnalogLinear(80, 100, bias=False, rpu_config=config)
+    layer.set_weights(signs)
+    layer.eval()
+    layer.program_analog_weights()
+    with torch.no_grad():
+        programmed = layer(torch.eye(80)).T.numpy()
+    g_p, g_ap = surveyed(run)
+    sigma = np.hypot(g_p.std(), g_ap.std()) / (g_p.mean() - g_ap.mean())
+    assert (programmed - signs.numpy()).std() == pytest.approx(sigma, rel=0.05)
+    assert np.abs(programmed - signs.numpy()).mean() < 3 * sigma
 
 
 def test_the_noise_of_a_reading_is_that_of_two_readings_of_one_state() -> None:
