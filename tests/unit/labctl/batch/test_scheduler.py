@@ -451,6 +451,15 @@ def test_a_die_that_cannot_be_sealed_ends_the_run_behind_the_one_that_has_begun(
     assert sealing.again().carry_out(only="ACD").code == 0
 
 
+def test_a_run_that_was_killed_while_one_die_was_sealed_and_another_measured_goes_on_with_both(sealing):
+    for state in (State.RUNNING, State.SEALING):
+        sealing.log.set_state("A", state, 1)
+    sealing.log.set_state("B", State.RUNNING, 1)
+    assert sealing.again().carry_out().code == 0
+    assert sealing.executor.begun == ["A", "B", "C", "D"]
+    assert [len(die.tries) for die in sealing.log.state.subjects] == [1, 1, 1, 1]
+
+
 def test_the_time_of_a_die_that_was_sealed_beside_another_is_that_of_its_measurement(sealing, monkeypatch):
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now, sleep=lambda seconds: None)
     monkeypatch.setattr(scheduler, "time", clock)
