@@ -56,10 +56,15 @@ class BenchOrder:
 
 
 class _Served:
-    """A twin that the parent serves."""
+    """A twin that the parent serves.
 
-    def __init__(self, resources: dict[str, str], call: Call) -> None:
-        self._resources, self._call = resources, call
+    Args:
+        call: calls a function of the parent, and returns its result.
+        begin_call: calls one and returns what waits for its end.
+    """
+
+    def __init__(self, resources: dict[str, str], call: Call, begin_call: Callable[..., Callable[[], None]]) -> None:
+        self._resources, self._call, self._begin_call = resources, call, begin_call
 
     def connect(self, name: str, entry: Entry) -> Transport:
         """Return the transport of one instrument."""
@@ -78,6 +83,10 @@ class _Served:
         """Set the random streams to the number of an operation."""
         self._call("seek", spot, operation)
 
+    def seek_ahead(self, spot: Spot, operation: int) -> Callable[[], None]:
+        """Do the same; return what waits until it is done."""
+        return self._begin_call("seek", spot, operation)
+
     def insert(self, spot: Spot) -> str:
         """Put the die of a spot onto the board; return what stands on it."""
         return str(self._call("insert", spot))
@@ -95,24 +104,49 @@ class _Owner:
         self._stop = Stop()
         self._struck: deque[tuple[PlannedFault, str]] = deque()
         """Injected faults that have happened, in any thread, and have not been sent."""
+        self._owed = 0
+        """Answers of the parent that have not been taken."""
 
     def say(self, *message: Any) -> None:
         """Send a message to the parent; a parent that is gone is noticed at the next safe point."""
         try:
+            self._settle()
             while self._struck:
                 fault, detail = self._struck.popleft()
                 self._line.send(("notify", fault.die, "fault", (fault, detail)))
             self._line.send(message)
-        except OSError:
+        except (OSError, EOFError):
             return
 
     def call(self, what: str, *arguments: Any) -> Any:
         """Call a function of the parent; InstrumentError if the parent is gone."""
+        self.begin_call(what, *arguments)
+        return self._settled()
+
+    def begin_call(self, what: str, *arguments: Any) -> Callable[[], None]:
+        """Call a function of the parent; return what waits for its end. InstrumentError if the parent is gone."""
+        self._settled()
         try:
             self._line.send(("call", what, arguments))
-            return self._line.recv()
+        except OSError as error:
+            raise InstrumentError(f"{ORPHANED}: nobody answers") from error
+        self._owed += 1
+        return self._settled
+
+    def _settled(self) -> Any:
+        """Take the answers of the parent and return the last one; InstrumentError if the parent is gone."""
+        try:
+            return self._settle()
         except (OSError, EOFError) as error:
             raise InstrumentError(f"{ORPHANED}: nobody answers") from error
+
+    def _settle(self) -> Any:
+        """Take the answers that nobody has taken, such as that of a call that was interrupted; return the last one."""
+        answer = None
+        while self._owed:
+            answer = self._line.recv()
+            self._owed -= 1
+        return answer
 
     def hurry(self, number: int, frame: FrameType | None) -> None:
         """Interrupt the die, where the interruption is caught."""
@@ -157,7 +191,7 @@ class _Owner:
     def _twin(self) -> AnyTwin | None:
         served = self._order.served
         if served is not None:
-            return _Served(served, self.call)
+            return _Served(served, self.call, self.begin_call)
         twin = self._order.station.twin()
         if twin is not None and isinstance(twin.faults, ListedFaults):
             twin.faults.tell = lambda fault, detail: self._struck.append((fault, detail))
@@ -165,6 +199,7 @@ class _Owner:
 
     def _next(self) -> Any:
         try:
+            self._settle()
             return self._line.recv()
         except (OSError, EOFError):
             return None

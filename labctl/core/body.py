@@ -19,6 +19,14 @@ def _quiet(state: State) -> None:
     """Do nothing."""
 
 
+SeekAhead = Callable[[int], Callable[[], None]]
+"""Called with the number of an operation; returns what waits until the world has it."""
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True)
 class ReadyDie:
     """A die that is ready.
@@ -28,6 +36,7 @@ class ReadyDie:
         truth: returns what a simulated die really holds; None for a real one.
         seek: called with the number of every operation before it is done: a simulated world sets its random streams to
             that number; for a real die it does nothing.
+        seek_ahead: likewise, but returns before that is done, and what it returns waits until it is; None for `seek`.
         prove: measures the contact structures and returns their resistances by their pads, none where none is named;
             ContactError if one does not conduct. None where nothing touches, or where contact was not there before.
         warnings: returns what the instruments have warned of since the last call.
@@ -37,6 +46,7 @@ class ReadyDie:
     notes: dict[str, Any] = field(default_factory=dict)
     truth: Truth | None = None
     seek: Callable[[int], None] = lambda number: None
+    seek_ahead: SeekAhead | None = None
     prove: Callable[[], Mapping[str, Ohm]] | None = None
     warnings: Callable[[], list[str]] = list
 

@@ -375,7 +375,7 @@ class _DieWork:
             notes = ready.notes
             journal.event(Approached(notes=notes))
             journal.commit()
-            self.replay.seek = ready.seek
+            self.replay.seek, self.replay.seek_ahead = ready.seek, ready.seek_ahead
             self.report("state", State.RUNNING)
             before, missing = stress_ledger.begin(job.ledger, journal, job.folder.name)
             if missing:

@@ -13,6 +13,7 @@ from typing import overload
 import numpy as np
 
 from labctl.core import meanwhile
+from labctl.core.body import nothing
 from labctl.core.die import DieWrapper, unknown_operation
 from labctl.core.errors import BenchError, ContactError, ContactLost
 from labctl.core.limits import Limited
@@ -157,13 +158,14 @@ class RecordedDie(DieWrapper[Limited]):
         """
         self._contact.resume()
         time = self._die.check(plan)
-        self._replay.begin()
+        wait = self._replay.begin()
         number = self._journal.intend(self._stage, PROGRAM, plan)
         self._journal.commit()
         self._lease(SLOWER * time + GRACE)
         scripts = self.scripts
         if scripts is not None:  # what it knows of the plan before is no result of this one
             scripts.expect(plan)
+        wait()
         try:
             attempts = self._die.perform(plan)
         except BaseException as error:
@@ -221,7 +223,7 @@ class RecordedDie(DieWrapper[Limited]):
         for start in range(0, max(n, 1), size):
             piece = glance if size >= n else glance.take(slice(start, start + size))
             self._safe_point()
-            self._replay.begin()
+            self._replay.begin()()
             self._lease(SLOWER * time * len(piece) / max(1, n) + GRACE)
             reading = self._die.perform(piece)
             self._lease(THINKING)
@@ -241,13 +243,11 @@ class RecordedDie(DieWrapper[Limited]):
         if reason:
             raise Stopped(reason)
 
-    def _act(
-        self, kind: str, piece: Sense | Pulse, time: Second, prepare: Callable[[], None] = lambda: None
-    ) -> Reading:
+    def _act(self, kind: str, piece: Sense | Pulse, time: Second, prepare: Callable[[], None]) -> Reading:
         """Carry out a chunk; `prepare` what comes next while an instrument is busy with it."""
         self._contact.resume()
-        self._replay.begin()
-        return self._do(self._journal.intend(self._stage, kind, piece), piece, time, prepare)
+        wait = self._replay.begin()
+        return self._do(self._journal.intend(self._stage, kind, piece), piece, time, prepare, wait)
 
     def _answer(self, seq: int, sense: Sense) -> Reading:
         """Take the read that answers operation `seq`, whose result was lost."""
@@ -257,9 +257,15 @@ class RecordedDie(DieWrapper[Limited]):
         return self._do(number, sense, time)
 
     def _do(
-        self, sequence: int, operation: Sense | Pulse, time: Second, prepare: Callable[[], None] = lambda: None
+        self,
+        sequence: int,
+        operation: Sense | Pulse,
+        time: Second,
+        prepare: Callable[[], None] = nothing,
+        wait: Callable[[], None] = nothing,
     ) -> Reading:
         self._journal.commit()
+        wait()
         self._lease(SLOWER * time + GRACE)
         meanwhile.later(prepare)
         try:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from labctl.core.body import SeekAhead, nothing
 from labctl.core.errors import BenchError
 from labctl.core.events import ContactProved, DieEvent, StageEnded, StageStarted, parse
 from labctl.core.exit_codes import ExitCode, Status
@@ -79,6 +80,8 @@ class Replay:
         seek: Callable[[int], None] = lambda number: None,
     ) -> None:
         self.journal, self.rebuild, self.seek = journal, rebuild, seek
+        self.seek_ahead: SeekAhead | None = None
+        """See `ReadyDie`."""
         self.number = 0
         self._answers: dict[int, tuple[Row, Row]] = {}
         self._rows: Iterator[tuple[Row, Row | None]] = iter(())
@@ -186,10 +189,13 @@ class Replay:
         self.number += 1
         return recorded
 
-    def begin(self) -> None:
-        """Number an operation that the journal does not have."""
-        self.seek(2 * self.number)
-        self.number += 1
+    def begin(self) -> Callable[[], None]:
+        """Number an operation that the journal does not have; return what waits until the world has its number."""
+        number, self.number = 2 * self.number, self.number + 1
+        if self.seek_ahead is not None:
+            return self.seek_ahead(number)
+        self.seek(number)
+        return nothing
 
     def again(
         self, recorded: RecordedOperation, stage: str, kind: str, piece: Sense | Pulse, die: Limited, read: Read

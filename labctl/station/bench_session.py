@@ -1,7 +1,7 @@
 """Dies under the needles of a bench or of its twin: approach a die, check its contact, leave it safe."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -42,6 +42,10 @@ class AnyTwin(Protocol):
 
     def seek(self, spot: Spot, operation: int) -> None:
         """Set the random streams of die and instruments to the number of an operation."""
+        ...
+
+    def seek_ahead(self, spot: Spot, operation: int) -> Callable[[], None]:
+        """Do the same; return what waits until it is done."""
         ...
 
     def insert(self, spot: Spot) -> str:
@@ -104,7 +108,12 @@ class OnBench(ProberSession[OpenBench]):
         if self.twin is None:
             return ready
         twin, spot, first = self.twin, subject.spot, subject.visit << VISIT
-        return replace(ready, truth=partial(twin.truth, spot), seek=lambda number: twin.seek(spot, first + number))
+        return replace(
+            ready,
+            truth=partial(twin.truth, spot),
+            seek=lambda number: twin.seek(spot, first + number),
+            seek_ahead=lambda number: twin.seek_ahead(spot, first + number),
+        )
 
     def prove(self, fiducials: Sequence[Fiducial], subjects: Iterable[Site]) -> list[FiducialResult]:
         """Verify at fiducials that the map lies where the prober assumes it; see `instruments.fiducial.prove`.

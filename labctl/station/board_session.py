@@ -110,7 +110,12 @@ class OnBoard(ProberSession[OpenBoard]):
         if self.twin is None:
             return ready
         twin, spot, first = self.twin, subject.spot, subject.visit << VISIT
-        return replace(ready, truth=partial(twin.truth, spot), seek=lambda number: twin.seek(spot, first + number))
+        return replace(
+            ready,
+            truth=partial(twin.truth, spot),
+            seek=lambda number: twin.seek(spot, first + number),
+            seek_ahead=lambda number: twin.seek_ahead(spot, first + number),
+        )
 
     def _recognise(self, subject: Site, prober: Prober, record: dict[str, Any]) -> None:
         """Compare what the die under the needles says of itself, if its board reads it; ContactError if another."""

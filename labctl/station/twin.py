@@ -20,6 +20,7 @@ from instruments.timing import BenchTiming
 from instruments.transport import BytesTransport
 from labctl.core import plugins
 from labctl.core.addresses import device_identity
+from labctl.core.body import nothing
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import BenchError, LabError
 from labctl.core.prober import Subsite
@@ -330,6 +331,11 @@ class Twin:
             for inside in self._inside.values():
                 if hasattr(inside, "seek"):
                     inside.seek(operation)
+
+    def seek_ahead(self, spot: Spot, operation: int) -> Callable[[], None]:
+        """Do the same; there is nothing to wait for then."""
+        self.seek(spot, operation)
+        return nothing
 
     def power_cycle(self, name: str) -> None:
         """Switch an instrument off and on: it has forgotten everything, and its outputs and relays are open."""

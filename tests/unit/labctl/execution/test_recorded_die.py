@@ -325,6 +325,23 @@ def test_a_chunk_that_was_prepared_while_the_one_before_was_carried_out_is_the_s
     assert rows[0] == rows[1]
 
 
+def test_the_world_has_the_number_of_an_operation_before_it_begins_and_is_told_before_its_row_is_written(tmp_path):
+    order = []
+
+    class World(Busy):
+        def _sense(self, sense: Sense) -> Reading:
+            order.append("perform")
+            return super()._sense(sense)
+
+    with Journal.create(tmp_path, META) as journal:
+        replay, commit = Replay(journal, Rebuild.NOTHING), journal.commit
+        replay.seek_ahead = lambda number: (order.append(number), lambda: order.append(f"has {number}"))[1]
+        journal.commit = lambda: (order.append("commit"), commit())[1]
+        recorded = RecordedDie(Limited(World(False), LIMITS), replay, "stage")
+        recorded.perform(Sense(Bias(np.zeros((2, 3)), np.zeros((2, 4))), np.zeros((2, 1), int), 1e-3))
+    assert order[:8] == [0, "commit", "has 0", "perform", 2, "commit", "has 2", "perform"]
+
+
 def test_what_was_prepared_for_a_chunk_that_never_comes_is_forgotten(tmp_path):
     class Failing(Busy):
         def _sense(self, sense: Sense) -> Reading:
