@@ -3,7 +3,7 @@
 Run ``python benchmarks/hours.py`` (some 25 s; ``--small`` for a die of 3 x 4 cells, the size that the tests run;
 ``--json`` for machines). The campaign is the Wine example with all of its 24 networks on dies of two 15 x 15 arrays,
 the bench ``examples/bench-two-arrays.yaml`` with what a way changes. Nothing runs: the times are those of
-`labctl plan`, for cells that verify at their first pulse. A time is a sum of terms, so that what a cause takes is the
+`labctl plan`, for the pulses that the die file lets expect. A time is a sum of terms, so that what a cause takes is the
 difference that its figure makes at 0.
 """
 
@@ -29,7 +29,7 @@ from instruments.contact import check_time
 from instruments.probed_die import ProbedDie
 from labctl.execution.plan import CountedDie, rehearse
 from labctl.station import composition
-from labctl.station.rehearse import predictor
+from labctl.station.rehearse import expected_cells, predictor
 
 CAMPAIGN, BENCH = ROOT / "examples" / "wine-passive.yaml", ROOT / "examples" / "bench-two-arrays.yaml"
 DIES = 36
@@ -122,11 +122,12 @@ def routes_of(die: ProbedDie) -> Iterator[Counter[str]]:
 def predicted(spec: Any, bench: Bench) -> tuple[float, int]:
     """Return the predicted time of the first die, contact checks included, s, and its changes of route."""
     subject = spec.subjects[0]
-    die = predictor(replace(spec, bench=bench), subject)
+    spec = replace(spec, bench=bench)
+    die, cells = predictor(spec, subject), expected_cells(spec, subject)
     stages = [stage.for_die(subject.name) for stage in spec.stages]
     assert isinstance(die, ProbedDie)
     with routes_of(die) as routes:
-        plan = rehearse(subject.name, die, spec.limits, stages, check_time(die))
+        plan = rehearse(subject.name, die, spec.limits, stages, check_time(die), cells=cells)
     times = {stage.name: stage.rehearsal()[1] for stage in stages}
     return sum(stage.time for stage in plan.stages), sum(n * times[name] for name, n in routes.items())
 

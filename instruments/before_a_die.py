@@ -5,6 +5,7 @@ and it ends separated. It leaves the die, so a step follows.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
@@ -38,26 +39,55 @@ class CleaningOptions(Model):
         le=100,
         description="touches of one cleaning on the cleaning substrate; 0: as the station has it",
     )
+    cleaning_time: Second | None = Field(
+        default=None, gt=0, description="[?] of one cleaning, for the plan; left out: it is not counted"
+    )
 
 
-def beside_the_plan(options: object, temperature: Kelvin | None, loads: bool, dies: int) -> list[str]:
-    """Return what the prober of an entry does of which no time is planned, with the longest wait for it.
+@dataclass(frozen=True)
+class BesideThePlan:
+    """What a prober does beside the bench time of a plan.
+
+    Args:
+        text: in words, with what is not counted.
+        seconds: what is counted, s.
+    """
+
+    text: str
+    seconds: Second = 0.0
+
+
+def beside_the_plan(options: object, temperature: Kelvin | None, loads: bool, dies: int) -> list[BesideThePlan]:
+    """Return what the prober of an entry does beside the bench time, counted where the bench file has its time.
 
     Args:
         options: of the instrument's entry.
         temperature: the campaign's; None where it says none. loads: the campaign says the slot of a wafer.
         dies: how often needles touch at least.
     """
-    texts: list[str] = []
+    parts: list[BesideThePlan] = []
     if loads and isinstance(options, LoaderOptions) and options.cassette is not None:
-        aligned = " and aligned" if options.align_wafer else ""
-        texts.append(f"a wafer is loaded{aligned}, {options.loading_patience:g} s at most for each motion")
+        text = f"a wafer is loaded{' and aligned' if options.align_wafer else ''}"
+        if options.loading_time is None:
+            parts.append(BesideThePlan(f"{text}, not counted, {options.loading_patience:g} s at most each"))
+        else:
+            parts.append(BesideThePlan(f"{text}, {options.loading_time:g} s", options.loading_time))
     if temperature is not None and isinstance(options, ThermoOptions) and options.hottest is not None:
-        longest = f"{options.heating_patience:g} s at most, {options.soak:g} s of soak at least"
-        texts.append(f"the chuck comes to {temperature:g} K, {longest}")
+        text, soak = f"the chuck comes to {temperature:g} K", f"{options.soak:g} s of soak"
+        if options.heating_time is None:
+            longest = f"not counted, {options.heating_patience:g} s at most"
+            parts.append(BesideThePlan(f"{text}, {longest}, and {soak}", options.soak))
+        else:
+            parts.append(
+                BesideThePlan(f"{text}, {options.heating_time:g} s and {soak}", options.heating_time + options.soak)
+            )
     if isinstance(options, CleaningOptions) and options.clean_every and (number := (dies - 1) // options.clean_every):
-        texts.append(f"needles are cleaned {number} times at least")
-    return texts
+        text = f"needles are cleaned {number} times at least"
+        if options.cleaning_time is None:
+            parts.append(BesideThePlan(f"{text}, not counted"))
+        else:
+            parts.append(BesideThePlan(f"{text}, {options.cleaning_time:g} s each", number * options.cleaning_time))
+    return parts
 
 
 def out_of_bounds(name: str, target: Kelvin, options: object) -> str:

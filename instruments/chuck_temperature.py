@@ -31,6 +31,11 @@ class ThermoOptions(Model):
     coldest: Kelvin = Field(default=293.15, gt=0, le=600, description="and no colder than this")
     temperature_tolerance: Kelvin = Field(default=0.5, gt=0, le=20, description="how far it may be off when settled")
     soak: Second = Field(default=60.0, ge=0, description="[?] how long it has to stay within its tolerance")
+    heating_time: Second | None = Field(
+        default=None,
+        gt=0,
+        description="[?] of coming to the campaign's temperature, for the plan; left out: it is not counted",
+    )
     heating_patience: Second = Field(default=3600.0, gt=0, description="longest wait for it")
     steady: Kelvin = Field(
         default=5.0,

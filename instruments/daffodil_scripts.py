@@ -46,9 +46,9 @@ class Scripts:
         """Take note that `plan` comes next: until it is begun, `rescued` is without an attempt of it."""
         self.rescued = Attempts.none_of(plan)
 
-    def expected(self, plan: WritePlan) -> Second:
-        """Return the predicted time of `plan` if every cell verifies at its first pulse, s."""
-        seconds = self._board.seconds_of_cells(plan, np.minimum(plan.most, 1))
+    def expected(self, plan: WritePlan, given: IntArray | None = None) -> Second:
+        """Return the predicted time of `plan` if every cell verifies at its first pulse, or gets `given` (N,), s."""
+        seconds = self._board.seconds_of_cells(plan, np.minimum(plan.most, 1) if given is None else given)
         return self._message * self._count(plan) + float(seconds.sum())
 
     def longest(self, plan: WritePlan) -> Second:

@@ -142,9 +142,9 @@ class InsideScripts:
 
     # -- what it takes
 
-    def expected(self, plan: WritePlan) -> Second:
-        """Return the predicted time of `plan` if every cell verifies at its first pulse, s."""
-        return self._seconds(plan, np.minimum(plan.most, 1))
+    def expected(self, plan: WritePlan, given: IntArray | None = None) -> Second:
+        """Return the predicted time of `plan` if every cell verifies at its first pulse, or gets `given` (N,), s."""
+        return self._seconds(plan, np.minimum(plan.most, 1) if given is None else given)
 
     def longest(self, plan: WritePlan) -> Second:
         """Return the predicted time of `plan` if every budget is used up, s."""

@@ -41,6 +41,9 @@ class LoaderOptions(Model):
         description="where wafers come from of which a campaign says the slot; left out: a person is asked",
     )
     align_wafer: bool = Field(default=True, description="have SENTIO align the wafer before each run")
+    loading_time: Second | None = Field(
+        default=None, gt=0, description="[?] of loading and aligning a wafer, for the plan; left out: it is not counted"
+    )
     loading_patience: Second = Field(default=600.0, gt=0, description="longest time of loading, and of aligning")
 
 

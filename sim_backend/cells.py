@@ -87,14 +87,20 @@ class JunctionCells:
         return np.where(self.delta[index] == NEVER, 0.0, drive)
 
 
-def fabricate(description: DieDescription, seed: int, name: str, kernel: int) -> JunctionCells:
-    """Return the junctions of `kernel` of the die `name` made with `seed`."""
+def fabricate(
+    description: DieDescription, seed: int, name: str, kernel: int, *, draws: type[Stream] = Stream
+) -> JunctionCells:
+    """Return the junctions of `kernel` of the die `name` made with `seed`.
+
+    Args:
+        draws: kind of the streams that properties are drawn from, defects excepted.
+    """
     sim = description.simulation.effective
     junction, spread, medians = description.junction, sim.spread, sim.medians
     cells = description.geometry.n_rows * description.geometry.n_cols
 
     def stream(purpose: str) -> Stream:
-        return Stream(seed, name, "fabrication", kernel, purpose, stride=cells)
+        return draws(seed, name, "fabrication", kernel, purpose, stride=cells)
 
     def drawn(nominal: float | FloatArray, sigma: float, purpose: str) -> FloatArray:
         return mtj.spread(nominal, sigma, stream(purpose).normals(0)[0])

@@ -288,8 +288,8 @@ class DieDescription(DieFile):
 
     @property
     def pace(self) -> str:
-        """Timing of the simulated bench, as JSON."""
-        return self.simulation.timing.model_dump_json()
+        """All that is simulated but what a plan does not know, the medians of this die and its defects, as JSON."""
+        return self.simulation.model_dump_json(exclude={"medians", "defects"})
 
     def refuse_unsimulated(self) -> None:
         """Raise BenchError for a kind of die that is not simulated here."""

@@ -152,14 +152,14 @@ def _plan_table(spec: Any, plans: list[Any], screen: Console) -> None:
         screen.print(f"{text}; {whole.time / 3600:.1f} h")
 
 
-def beside(spec: Any, dies: int) -> list[str]:
-    """Return what the prober of a run does of which no time is planned."""
+def beside(spec: Any, dies: int) -> list[Any]:
+    """Return what the prober of a run does beside the bench time, each with its text and what is counted of it, s."""
     if spec.bench is None:
         return []
     from instruments.before_a_die import beside_the_plan
 
     entries, loads = spec.bench.instruments.values(), spec.slot is not None
-    return [text for e in entries for text in beside_the_plan(e.options, spec.temperature, loads, dies)]
+    return [part for e in entries for part in beside_the_plan(e.options, spec.temperature, loads, dies)]
 
 
 def plan(
@@ -176,6 +176,7 @@ def plan(
 ) -> None:
     """Say what a campaign would do: stages, operations, limits, levels, time, disk. Nothing is energised or written."""
     from labctl.execution.plan import total
+    from labctl.terminal.progress import duration
 
     chosen = options.names(only), options.names(bins, "--bins")
     spec, plans = prepare(
@@ -187,8 +188,10 @@ def plan(
     _plan_table(spec, plans, screen)
     for text in getattr(spec.bench, "pulse_texts", ()):  # of a bench of instruments; a board has its own pulses
         screen.print(text, markup=False, highlight=False, soft_wrap=True)
-    if texts := beside(spec, len(plans)):
-        text = f"beside the bench time, and not planned: {'; '.join(texts)}"
+    if parts := beside(spec, len(plans)):
+        seconds = sum(part.seconds for part in parts)
+        both = f"; {duration(seconds)} are counted, {duration(seconds + total(plans).time)} with the bench time"
+        text = f"beside the bench time: {'; '.join(part.text for part in parts)}{both if seconds else ''}"
         screen.print(text, markup=False, highlight=False, soft_wrap=True)
     print_faults(spec, screen, each=True)
     print_retest(spec, screen)
@@ -200,4 +203,4 @@ def plan(
             answer["retest"] = spec.retest.plain()
         if spec.faults is not None:
             answer["faults"] = spec.faults.plain()
-        print(json.dumps({**answer, "beside": texts, "warnings": warnings}))
+        print(json.dumps({**answer, "beside": [vars(part) for part in parts], "warnings": warnings}))

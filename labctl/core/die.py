@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar, overload, runtime_checkable
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.errors import BenchError
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
-from labctl.core.units import Second
+from labctl.core.units import IntArray, Second
 from labctl.core.write_loop import program_by_host
 
 
@@ -62,8 +62,8 @@ class Die(Protocol):
 class PlanScripts(Protocol):
     """How a body has write plans carried out inside an instrument: as scripts, which are lost as a whole."""
 
-    def expected(self, plan: WritePlan) -> Second:
-        """Return the predicted time of `plan` if every cell verifies at its first pulse, s."""
+    def expected(self, plan: WritePlan, given: IntArray | None = None) -> Second:
+        """Return the predicted time of `plan` if every cell verifies at its first pulse, or gets `given` (N,), s."""
         ...
 
     def require_fit(self, plan: WritePlan) -> None:

@@ -131,5 +131,5 @@ class DieFile(Model):
 
     @property
     def pace(self) -> str:
-        """What the time of an operation depends on beside shape and nominal conductances; "" on a bench."""
+        """What the times of a plan depend on beside shape and nominal conductances; "" if nothing is simulated."""
         return ""

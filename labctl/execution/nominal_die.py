@@ -1,11 +1,13 @@
-"""The die on which a plan is rehearsed: every cell nominal, every pulse a success.
+"""The die on which a plan is rehearsed: every cell reads as nominal, and pulses write what cells are expected to do.
 
-`plan` runs the whole campaign on it; the time of an operation comes from a timing function. It is no model of a
-junction: no spread, no noise, ideal wires, linear conductances.
+`plan` runs the whole campaign on it; the time of an operation comes from a timing function. Readings are of no model of
+a junction: no spread, no noise, ideal wires, linear conductances. Which pulses write is asked of what is handed in;
+without that every pulse is a success.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
@@ -19,15 +21,35 @@ _BLOCK = 512
 """Patterns worked on at once where every pattern needs its own copy of the cells."""
 
 
-class NominalDie(DieBody):
-    """A die of nominal cells, all AP at first, that switch at the first pulse.
+class PulsedCells(Protocol):
+    """The cells of a die under pulses."""
 
-    A pulse switches the cells of its pattern that see the largest voltage between two driven lines, in the
+    @property
+    def state(self) -> BoolArray:
+        """(kernels, n_rows, n_cols), True is P."""
+        ...
+
+    def pulse(self, bias: Bias, at: tuple[IntArray, IntArray, IntArray], width: Second) -> BoolArray:
+        """Pulse cells in turn; return (h,), which of them are then in the state that their pulse writes.
+
+        Args:
+            bias: n patterns.
+            at: pattern, row and column of each, (h,), by patterns.
+            width: s.
+        """
+        ...
+
+
+class NominalDie(DieBody):
+    """A die of nominal cells that switch at the first pulse, or when cells that are handed in do.
+
+    A pulse acts on the cells of its pattern that see the largest voltage between two driven lines, in the
     direction of that voltage; lines left open do not write.
 
     Args:
         timing: predicted time of an operation, s; called by `check` after the shape of the operation was checked.
         scripts: of the die that is planned for, if write plans are carried out inside its instruments.
+        cells: what is pulsed; without them all cells are AP at first.
     """
 
     def __init__(
@@ -37,10 +59,11 @@ class NominalDie(DieBody):
         *,
         timing: Callable[[Operation], Second],
         scripts: PlanScripts | None = None,
+        cells: PulsedCells | None = None,
     ) -> None:
         nominal.fits(geometry)
-        self.geometry, self.nominal = geometry, nominal
-        self.state: BoolArray = np.zeros(geometry.shape, np.bool_)
+        self.geometry, self.nominal, self._cells = geometry, nominal, cells
+        self.state: BoolArray = np.zeros(geometry.shape, np.bool_) if cells is None else cells.state.copy()
         """(kernels, n_rows, n_cols), True is P"""
         self._timing, self._scripts = timing, scripts
 
@@ -78,14 +101,14 @@ class NominalDie(DieBody):
                 raise BenchError("a pulse and its verify read are on different kernels; they share one route")
         opened = _one_open(pulse.bias)
         if opened is not None and (pulse.verify is None or _reads_row(pulse.verify.bias, opened)):
-            seen = self._switch_rows(pulse.bias, opened)
+            seen = self._switch_rows(pulse.bias, opened, pulse.width)
             if pulse.verify is None:
                 return _reading(np.zeros((len(pulse), 0)))
             return self._sense_rows(pulse.verify, opened, seen)
         parts = []
         for block in _blocks(len(pulse)):
             part = pulse.take(block)
-            seen = self._switch(part.bias)
+            seen = self._switch(part.bias, part.width)
             if part.verify is None:
                 parts.append(_reading(np.zeros((len(part), 0))))
             else:
@@ -101,7 +124,7 @@ class NominalDie(DieBody):
         each = kernel.reshape(-1, *[1] * (state.ndim - 1))
         return np.where(state, self.nominal.g_p(each), self.nominal.g_ap(each))
 
-    def _switch(self, bias: Bias) -> BoolArray:
+    def _switch(self, bias: Bias, width: Second) -> BoolArray:
         """Apply the pulses in order; return (n, n_rows, n_cols), the pulsed kernel after each pattern."""
         volts = (bias.row[:, :, None] - bias.col[:, None, :]) * self.geometry.polarity
         if bias.floating is not None:
@@ -112,6 +135,9 @@ class NominalDie(DieBody):
         size = np.abs(volts)
         largest = size.max(axis=(1, 2), keepdims=True)
         hit = (size >= largest * (1 - 1e-9)) & (largest > 0)
+        if self._cells is not None:
+            pattern, row, col = np.nonzero(hit)
+            hit[pattern, row, col] = self._cells.pulse(bias, (pattern, row, col), width)
         seen = np.empty(hit.shape, np.bool_)
         for kernel in np.unique(bias.kernel):
             here = np.flatnonzero(bias.kernel == kernel)
@@ -123,7 +149,7 @@ class NominalDie(DieBody):
             self.state[kernel] = seen[here[-1]]
         return seen
 
-    def _switch_rows(self, bias: Bias, opened: IntArray) -> BoolArray:
+    def _switch_rows(self, bias: Bias, opened: IntArray, width: Second) -> BoolArray:
         """Do what `_switch` does where pattern k has no gate open but that of row `opened[k]`.
 
         Returns (n, n_cols), that row after each pattern.
@@ -135,6 +161,9 @@ class NominalDie(DieBody):
         size = np.abs(volts)
         largest = size.max(axis=1, keepdims=True)
         hit = (size >= largest * (1 - 1e-9)) & (largest > 0)
+        if self._cells is not None:
+            pattern, col = np.nonzero(hit)
+            hit[pattern, col] = self._cells.pulse(bias, (pattern, opened[pattern], col), width)
         line = bias.kernel * n_rows + opened
         order = np.argsort(line, kind="stable")
         begins = np.diff(line[order], prepend=-1) != 0

@@ -1,6 +1,7 @@
 """Rehearse a campaign before anything moves: operations, highest voltages, levels, time and disk.
 
-Every stage runs once against a nominal die behind the real limits, and every operation is timed by the real die's
+Every stage runs once against a nominal die behind the real limits, whose cells switch as the die file lets
+expect, and every operation is timed by the real die's
 `check`, which does no I/O. An operation that limits or bench would refuse is therefore refused before a folder is made.
 """
 
@@ -27,7 +28,7 @@ from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, Second, Volt
 from labctl.execution.declared_in_plan import doubts
 from labctl.execution.disk_estimate import BYTES_PER_CELL, BYTES_PER_DIE, CONVERTER_STEPS, DiskEstimate
-from labctl.execution.nominal_die import NominalDie
+from labctl.execution.nominal_die import NominalDie, PulsedCells
 from labctl.execution.recorded_die import cells_of
 from protocols.records import TABLES
 
@@ -138,18 +139,18 @@ class CountedDie(DieWrapper[Limited]):
 
     def _plans(self, plan: WritePlan, scripts: PlanScripts) -> Attempts:
         """Count a plan that is carried out inside the instrument; refuse a chunk that it cannot hold."""
-        time = scripts.expected(plan)
-        self._plan.time += time
         self._plan.operations += 1
         self._add_traffic(plan)
-        size = cells_of(len(plan), time)
+        size = cells_of(len(plan), scripts.expected(plan))
         self._disk.plan(plan, size)
         self._plan.levels = max(self._plan.levels, count_levels(plan.write))
         parts = []
         for begin in range(0, len(plan), size):
             chunk = plan.take(slice(begin, begin + size))
             scripts.require_fit(chunk)
-            parts.append(self._die.perform(chunk))
+            attempts = self._die.perform(chunk)
+            self._plan.time += scripts.expected(chunk, attempts.given)
+            parts.append(attempts)
         self._plan.pulses += sum(len(part.cell) for part in parts)
         return Attempts.join(parts)
 
@@ -197,12 +198,14 @@ def rehearse(
     procedures: Sequence[Procedure],
     proof: Second = 0.0,
     places: Sequence[Place] = (),
+    cells: PulsedCells | None = None,
 ) -> DiePlan:
     """Return the plan of `procedures` on `die`, whose `check` alone is used: it is not touched.
 
     Args:
         proof: predicted time in which contact is proved at the end of a stage, s.
         places: of the procedures; stage and die if left out.
+        cells: what the pulses act on; without them every pulse is a success.
 
     Raises:
         BenchError: an operation cannot be realised on this die, or a procedure of another distribution failed.
@@ -210,7 +213,7 @@ def rehearse(
     """
     timing: Callable[[Operation], float] = die.check
     scripts: PlanScripts | None = getattr(die, "scripts", None)
-    nominal = Limited(NominalDie(die.geometry, die.nominal, timing=timing, scripts=scripts), limits)
+    nominal = Limited(NominalDie(die.geometry, die.nominal, timing=timing, scripts=scripts, cells=cells), limits)
     traffic: Traffic = getattr(die, "traffic", None) or (lambda operation: (0, 0))
     history, plan = History(), DiePlan(name)
     places = places or [partial(_stage, f"stage {procedure.name} of die {name}") for procedure in procedures]

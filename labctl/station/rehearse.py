@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from labctl.core.procedure import Procedure
     from labctl.core.site import Site
     from labctl.core.units import Second
+    from labctl.execution.nominal_die import PulsedCells
     from labctl.execution.plan import DiePlan
     from labctl.station.run_spec import RunSpec
 
@@ -30,7 +31,8 @@ def rehearsed(spec: "RunSpec") -> "tuple[RunSpec, list[DiePlan]]":
             stages = [stage.for_die(s.name) for stage in spec.stages]
             die = predictor(spec, s)
             places = [partial(_place, spec, number, stage, s.name) for number, stage in enumerate(stages)]
-            alike[s.alike] = plan.rehearse(s.name, die, spec.limits, stages, _proof(spec, die), places)
+            cells = expected_cells(spec, s)
+            alike[s.alike] = plan.rehearse(s.name, die, spec.limits, stages, _proof(spec, die), places, cells)
         plans.append(plan.DiePlan(s.name, alike[s.alike].stages, alike[s.alike].doubts))
     _refuse_what_is_never_begun(spec, plans)
     return spec, [*plans, *visits(spec)]
@@ -100,7 +102,8 @@ def visits(spec: "RunSpec") -> "list[DiePlan]":
     if (die := spec.golden) is None or spec.batch.golden is None:
         return []
     predicted = predictor(spec, die)
-    visit = plan.rehearse(die.name, predicted, spec.limits, spec.visit, _proof(spec, predicted))
+    cells = expected_cells(spec, die)
+    visit = plan.rehearse(die.name, predicted, spec.limits, spec.visit, _proof(spec, predicted), cells=cells)
     number = 1 + math.ceil(len(spec.subjects) / spec.batch.golden.every)
     return [plan.DiePlan(f"{die.name}@{k + 1}", visit.stages) for k in range(number)]
 
@@ -123,6 +126,26 @@ def _of_the_bench(spec: "RunSpec", text: str, *path: str) -> "BenchError":
 
     source = next((s for s in spec.loaded if s.value is spec.bench), None)
     return source.error(text, *path) if source is not None else BenchError(text)
+
+
+def expected_cells(spec: "RunSpec", subject: "Site") -> "PulsedCells | None":
+    """Return the cells that are expected on `subject`, behind the leads of the bench's twin; None if nothing is known.
+
+    What a bench has in series with its lines stands in its file for the twin alone; a real one is planned by it too.
+    """
+    from instruments.bench import Bench
+    from labctl.core.bias import Kind
+    from labctl.station.twin import leads_of
+    from sim_backend.description import DieDescription
+    from sim_backend.expected_cells import ExpectedCells
+
+    description = subject.description
+    if not isinstance(description, DieDescription):
+        return None
+    leads = None
+    if isinstance(spec.bench, Bench) and description.geometry.kind is Kind.PASSIVE:
+        leads = leads_of(spec.bench, description.simulation.ideal)
+    return ExpectedCells(description, leads)
 
 
 def predictor(spec: "RunSpec", subject: "Site") -> "Die":

@@ -26,7 +26,7 @@ from labctl.core.errors import BenchError, LabError
 from labctl.core.prober import Subsite
 from labctl.core.site import Spot
 from labctl.core.transport import Transport
-from labctl.core.units import Second
+from labctl.core.units import FloatArray, Second
 from labctl.station.simulated import VISIT
 from labctl.station.stand_ins import require_sockets, with_stand_ins
 from sim_backend.chip import ChipDie
@@ -139,14 +139,18 @@ def crosspoints_of(bench: AnyBench, matrix: str) -> dict[str, Crosspoint]:
     return {relay: ends for (owner, relay), ends in bench.connections.ends.items() if owner == matrix}
 
 
+def leads_of(bench: Bench, ideal_die: bool) -> FloatArray:
+    """Return the (kernels, lines) ohm of probe card, relays and cables in series with each line, rows first."""
+    return np.array([[bench.twin.resistance(p, ideal_die) for p in (*k.rows, *k.cols)] for k in bench.wiring.kernels])
+
+
 def _probe(bench: Bench, die: SimDie | ChipDie) -> None:
     """Put the resistances of probe card, relays and cables in series with the lines that the wiring names."""
     kernels = bench.wiring.kernels
     shape = len(kernels), len(kernels[0].rows), len(kernels[0].cols)
     if not isinstance(die, SimDie) or die.geometry.shape != shape:
         return  # a die that the wiring does not fit is refused where needles are to touch it
-    ideal = die.description.simulation.ideal
-    die.probe(np.array([[bench.twin.resistance(p, ideal) for p in (*k.rows, *k.cols)] for k in kernels]))
+    die.probe(leads_of(bench, die.description.simulation.ideal))
 
 
 class Twin:

@@ -25,6 +25,7 @@ SMALL = {
     "noise.py": ["--small", "--json"],
     "off_wins.py": ["1"],
     "options.py": ["wine", "--small", "--json"],
+    "predictions.py": ["--small", "--json"],
     "read_again.py": ["--small", "--json"],
     "repeat_survey.py": ["--small", "--json"],
     "soak.py": ["--nights", "1"],
@@ -59,6 +60,13 @@ def test_joined_sources_need_a_third_of_the_routes_and_less_than_half_of_the_tim
     assert three["die"] < two["die"]
     assert all(sum(row["shares"].values()) == pytest.approx(1) for row in (host, inside, two, three))
     assert host["shares"]["relays moving"] > three["shares"]["relays moving"]
+
+
+@pytest.mark.slow
+def test_a_plan_predicts_the_clock_of_the_twin_and_the_times_of_simulated_dies():
+    rows = json.loads(carried_out("predictions.py", *SMALL["predictions.py"]))
+    assert [row["stage"] for row in rows] == ["survey", "network"] * 2
+    assert all(row["ratio"] == pytest.approx(1.0, rel=0.2) for row in rows)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import pytest
 
 from instruments.before_a_die import (
     BAD_CONTACT,
+    BesideThePlan,
     arrive,
     beside_the_plan,
     clean_for_contact,
@@ -124,12 +125,18 @@ def test_a_chuck_is_held_at_a_temperature_where_both_files_say_so(prober, target
     assert prober.done == (["land", ("hold", 358.0)] if record else [])
 
 
-def test_what_takes_time_beside_a_plan_is_told_with_the_longest_wait():
+def test_what_takes_time_beside_a_plan_is_counted_where_the_bench_file_has_its_time():
     options = SentioOptions(overtravel_ceiling=50e-6, hottest=400.0, cassette="cas1", clean_every=20)
     assert beside_the_plan(options, 358.0, True, 41) == [
-        "a wafer is loaded and aligned, 600 s at most for each motion",
-        "the chuck comes to 358 K, 3600 s at most, 60 s of soak at least",
-        "needles are cleaned 2 times at least",
+        BesideThePlan("a wafer is loaded and aligned, not counted, 600 s at most each"),
+        BesideThePlan("the chuck comes to 358 K, not counted, 3600 s at most, and 60 s of soak", 60.0),
+        BesideThePlan("needles are cleaned 2 times at least, not counted"),
+    ]
+    times = {"loading_time": 90.0, "heating_time": 900.0, "cleaning_time": 20.0, "align_wafer": False}
+    assert beside_the_plan(options.model_copy(update=times), 358.0, True, 41) == [
+        BesideThePlan("a wafer is loaded, 90 s", 90.0),
+        BesideThePlan("the chuck comes to 358 K, 900 s and 60 s of soak", 960.0),
+        BesideThePlan("needles are cleaned 2 times at least, 20 s each", 40.0),
     ]
     assert beside_the_plan(options, None, False, 20) == beside_the_plan(object(), 358.0, True, 41) == []
 

@@ -42,7 +42,7 @@ class Scripted(NominalDie):
     def scripts(self):
         return self
 
-    def expected(self, plan: WritePlan) -> float:
+    def expected(self, plan: WritePlan, given: np.ndarray | None = None) -> float:
         return SECONDS * len(plan)
 
     def require_fit(self, plan: WritePlan) -> None:

@@ -69,7 +69,9 @@ def test_a_slot_is_the_station_s_and_needs_a_prober(tmp_path: Path) -> None:
     spec = composition.read(path, bench=bench, sim="bytes")
     assert spec.station is not None
     assert spec.station.slot == 7
-    assert beside(spec, 12) == ["a wafer is loaded and aligned, 600 s at most for each motion"]
+    assert [part.text for part in beside(spec, 12)] == [
+        "a wafer is loaded and aligned, not counted, 600 s at most each"
+    ]
     assert beside(composition.read(path), 12) == []
     with pytest.raises(BenchError, match=r"c\.yaml:\d+: wafer\.slot: found a slot, and the bench has no prober"):
         composition.read(path, bench=EXAMPLES / "bench-2400-two-needles.yaml", sim="bytes")
