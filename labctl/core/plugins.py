@@ -6,7 +6,7 @@ is loaded is reported with its entry point and its distribution.
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -129,9 +129,17 @@ def installed(group: str) -> Mapping[str, Plugin]:
     for plugin in registered(group):
         other = plugins.setdefault(plugin.name, plugin)
         if other is not plugin:
-            both = f"{other.origin} and by {plugin.origin}"
-            raise BenchError(f"'{plugin.name}' ({group}) is registered by {both}; uninstall one of them")
+            only((other, plugin))
     return plugins
+
+
+def only(plugins: Sequence[Plugin]) -> Plugin:
+    """Return the only one of the plug-ins of one name; BenchError if there are several."""
+    first, *others = plugins
+    if others:
+        both = f"{first.origin} and by {others[0].origin}"
+        raise BenchError(f"'{first.name}' ({first.group}) is registered by {both}; uninstall one of them")
+    return first
 
 
 @contextmanager

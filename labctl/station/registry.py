@@ -6,9 +6,12 @@ from typing import Any
 from pydantic import ConfigDict, Field, create_model
 
 from labctl.config.campaign import Campaign, OneStage
+from labctl.core import plugins
+from labctl.core.errors import BenchError
 from labctl.core.fiducial import Fiducial
-from labctl.station.plugins import procedures
-from labctl.station.stages import stage_field
+from labctl.core.procedure import Procedure
+from labctl.station.plugins import procedures, unusable
+from labctl.station.stages import refused_field, stage_field
 
 
 class _Stage(OneStage):
@@ -19,13 +22,25 @@ class _Stage(OneStage):
     )
 
 
+def _field(name: str, kind: type[Procedure]) -> Any:
+    """Return the annotation of a procedure's key; a stranger's that no file can have is refused where one has it."""
+    try:
+        return stage_field(name, kind)
+    except BenchError as error:
+        if not any(plugin.foreign for plugin in plugins.registered(plugins.PROTOCOLS) if plugin.name == name):
+            raise
+        return refused_field(str(error))
+
+
 @cache
 def campaign_model() -> type[Campaign]:
     """Return the campaign model with one optional key per registered procedure in each stage."""
     options: dict[str, Any] = {}
     for name, kind in procedures().items():
         summary = (kind.__doc__ or name).strip().splitlines()[0]
-        options[name] = (stage_field(name, kind), Field(default=None, description=summary))
+        options[name] = (_field(name, kind), Field(default=None, description=summary))
+    for name, why in unusable().items():
+        options[name] = (refused_field(why), Field(default=None, description="cannot be used"))
     stage = create_model("Stage", __base__=_Stage, __doc__="One procedure with its parameters.", **options)
     return create_model(
         "CampaignFile",

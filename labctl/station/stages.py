@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, WrapValidator, create_model
+from pydantic import BeforeValidator, Field, ValidationError, WrapValidator, create_model
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from labctl import files
@@ -27,6 +27,15 @@ def stage_field(name: str, kind: type[Procedure]) -> Any:
     What the code of another distribution raises while it validates is reported as its own.
     """
     return Annotated[written(kind) | None, WrapValidator(partial(_attributed, name, kind))]
+
+
+def refused_field(why: str) -> Any:
+    """Return the annotation of the key of a procedure that cannot be used: whatever stands there is refused."""
+
+    def refuse(value: Any) -> Any:
+        raise PydanticCustomError("plugin", "{text}", {"text": why})
+
+    return Annotated[Any, BeforeValidator(refuse)]
 
 
 def written(kind: type[Procedure]) -> type[Model]:

@@ -172,7 +172,6 @@ class Display:
         self._total = dict(patterns)
         self._done = dict.fromkeys(patterns, 0)
         self._stage = dict.fromkeys(patterns, "")
-        self._over = dict.fromkeys(patterns, False)
         self._bins: dict[str, str] = {}
         self._console = _Screen(stderr=True)
         self._live = self._console.is_terminal and not quiet
@@ -215,7 +214,6 @@ class Display:
             return
         match what:
             case "patterns":
-                self._over[die] = self._done[die] + int(detail) > self._total[die]
                 self._done[die] = min(self._done[die] + int(detail), self._total[die])
             case "stage":
                 if self._bins.pop(die, None) is not None:  # a new try
@@ -237,10 +235,9 @@ class Display:
         self._last = time.monotonic()
         elapsed, done, total = self._last - self._start, sum(self._done.values()), sum(self._total.values())
         rest = f", {left(elapsed * (total - done) / done)} left" if 0 < done < total else ""
-        over = {die: ", more patterns than predicted" if self._over[die] else "" for die in self._stage}
-        now = [f"{die} {stage}{over[die]}" for die, stage in self._stage.items() if stage]
+        now = [f"{die} {stage}" for die, stage in self._stage.items() if stage]
         state = "; ".join(filter(None, [self._finished(), ", ".join(now)]))
-        share = min(done / max(total, 1), 0.99) if now else done / max(total, 1)
+        share = min(done / max(total, 1), 0.99 if now else 1.0)  # a die may need more pulses than were predicted
         print(f"{duration(elapsed)}: {share:.0%}{rest}; {state}", file=sys.stderr, flush=True)
 
     def _finished(self) -> str:

@@ -1,5 +1,6 @@
 """One rule for names that become files, at every door, seen already in the plan."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,10 @@ def test_copies_of_files_have_names_that_every_system_stores() -> None:
 def test_a_protocol_or_a_table_of_a_stranger_has_such_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"found '../x'.*files are named after it"):
         type("Odd", (Record,), {"table": "../x"})
-    ours = plugins.installed(plugins.PROTOCOLS)
-    monkeypatch.setattr(plugins, "installed", lambda group: {"a/b": ours["survey"]})
-    with pytest.raises(BenchError, match=r"the name of a protocol of .*found 'a/b'"):
-        plugins.procedures.__wrapped__()
+    odd = plugins.Plugin(plugins.PROTOCOLS, "a/b", "protocols.survey:Survey", "lab-odd", "1.0")
+    before = plugins.plugins.registered
+    more = {plugins.PROTOCOLS: [odd]}
+    monkeypatch.setattr(plugins.plugins, "registered", lambda group: (*before(group), *more.get(group, [])))
+    kinds, broken = plugins._protocols.__wrapped__()
+    assert "survey" in kinds
+    assert re.search(r"the name of a protocol of .*found 'a/b'", broken["a/b"])
