@@ -30,8 +30,10 @@
     const column = [...part.querySelectorAll("table.sortable th")].findIndex((head) => head.hasAttribute("aria-sort"));
     const down = column >= 0 && part.querySelectorAll("table.sortable th")[column].getAttribute("aria-sort") === "descending";
     const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    const meant = part.querySelector(".meanings")?.open;
     part.innerHTML = html;
     part.dataset.tag = tag;
+    if (meant) part.querySelector(".meanings")?.setAttribute("open", "");
     const again = [...part.querySelectorAll("input[name=map]")].find((input) => input.value === map);
     if (again) again.checked = true;
     wire(part);
