@@ -81,6 +81,29 @@ def test_killed_it_is_started_once_more_and_its_die_is_sealed(tmp_path: Path) ->
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is of POSIX")
+def test_killed_because_it_hangs_it_is_not_started_once_more_and_the_next_order_has_a_new_one(tmp_path: Path) -> None:
+    class Hanging(Sealer):
+        """Its first order hangs."""
+
+        orders = 0
+
+        def _request(self, order: list[str]) -> dict[str, Any] | None:
+            self.orders += 1
+            if self.orders == 1:
+                self._child = _Child.start()
+                os.kill(pid(self), signal.SIGSTOP)
+                threading.Timer(0.05, self.kill).start()
+            return super()._request(order)
+
+    run = finished(tmp_path, "A")
+    with Hanging() as sealer:
+        with pytest.raises(StorageError, match="seals A was killed by SIGKILL"):
+            sealer.seal(run, "A")
+        assert sealer.orders == 1
+        assert sealer.seal(run, "A") == seal(run, "A")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is of POSIX")
 @pytest.mark.parametrize(
     ("free", "pids", "says"),
     [
