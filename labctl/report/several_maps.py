@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from labctl.core.die_state import FINAL
-from labctl.core.figure import Figure
+from labctl.core.figure import Figure, Figures
+from labctl.report.rule_words import rule_in_words
 from labctl.report.several_runs import OneRun, Runs, Wafer, bins_of
 from labctl.report.templates import clock, day_of
 from labctl.report.wafer_maps_svg import WaferPicture
@@ -146,16 +147,18 @@ def _linked(svg: str, wafer: Wafer) -> str:
 
 
 def _bins(run: OneRun, colours: Mapping[str, tuple[str, str]]) -> Filled:
-    filled = {}
+    filled, declared = {}, Figures.of_run(run.state.meta)
     for name, die in run.dies.items():
         standing = run.standing(name)
         colour, letter = colours[standing]
-        filled[name] = ("" if standing == "pending" else colour, letter, f"{run.label}, {_words(die, standing)}")
+        words = f"{run.label}, {_words(die, standing, declared)}"
+        filled[name] = ("" if standing == "pending" else colour, letter, words)
     return filled
 
 
-def _words(die: DieState, standing: str) -> str:
-    why = die.reason.splitlines()[0] if die.reason else die.last.rule if die.last else ""
+def _words(die: DieState, standing: str, declared: Figures) -> str:
+    rule = rule_in_words(die.last.rule, declared) if die.last else ""
+    why = die.reason.splitlines()[0] if die.reason else rule
     return f"{die.name}: {standing}{f' ({why})' if why else ''}"
 
 
