@@ -89,7 +89,7 @@ def test_its_modes_connect_unused_outputs_and_an_error_is_seen_by_it(bench):
     assert no_error(driver)
 
 
-def test_the_exchanges_of_its_simulation_are_answered_alike():
+def test_the_exchanges_of_its_simulation_are_answered_alike(record_property):
     sims = resources.files("qcodes.instrument.sims")
     device = yaml.safe_load((sims / "keysight_b220x.yaml").read_text())["devices"]["KeysightB2200"]
     exchanges = [(entry["q"], entry.get("r")) for entry in device["dialogues"]]
@@ -111,6 +111,7 @@ def test_the_exchanges_of_its_simulation_are_answered_alike():
         answer = box.execute(query).strip()
         if (reply or "") != answer or len(box.errors):
             others.append((query, reply, answer, box.errors.next()))
+    record_property("tried", len(exchanges))
     assert others == []
     assert len(exchanges) == 59
     assert device["error"]["error_queue"][0]["default"] == "0, No Error"
