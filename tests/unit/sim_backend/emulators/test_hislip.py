@@ -11,6 +11,7 @@ from sim_backend.emulators import hislip
 from sim_backend.emulators.hislip import HEADER, HislipServer
 from sim_backend.emulators.serve import Server
 from sim_backend.emulators.wire_faults import WireFault
+from tests.received import exactly
 from tests.talker import Talker, block
 from tests.waiting import PATIENCE, until
 
@@ -39,16 +40,8 @@ class Channel:
 
     def receive(self) -> tuple[int, int, int, bytes]:
         """Return type, control code, parameter and payload."""
-        _, kind, control, parameter, size = HEADER.unpack(self._exactly(HEADER.size))
-        return kind, control, parameter, self._exactly(size)
-
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            piece = self.wire.recv(size - len(data))
-            assert piece, "hung up"
-            data += piece
-        return data
+        _, kind, control, parameter, size = HEADER.unpack(exactly(self.wire, HEADER.size))
+        return kind, control, parameter, exactly(self.wire, size)
 
     def begin(self) -> int:
         """Return the number of a new session."""
@@ -147,7 +140,7 @@ def test_half_a_message_is_half_a_message(server: Server) -> None:
         first.begin()
         server.faults["talker"].expect(WireFault.HALF)
         first.send(hislip.DATA_END, 0, 2, b"*IDN?\n")
-        assert len(first._exactly(18)) == 18
+        assert len(exactly(first.wire, 18)) == 18
         until(lambda: server.faults["talker"].happened == [WireFault.HALF])
         first.wire.settimeout(0.05)
         with pytest.raises(TimeoutError):

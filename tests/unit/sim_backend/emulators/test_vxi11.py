@@ -11,6 +11,7 @@ import pytest
 from sim_backend.emulators import vxi11
 from sim_backend.emulators.rpc import Reader, answer, opaque, words
 from sim_backend.emulators.serve import Server, Serving, Way
+from tests.received import exactly
 from tests.talker import Talker
 from tests.waiting import PATIENCE, until
 
@@ -45,18 +46,10 @@ class Client:
         record = words(self.number, 0, 2, self.program if program is None else program, version, procedure, 0, 0, 0, 0)
         record += arguments
         self.wire.sendall(words(1 << 31 | len(record)) + record)
-        size = struct.unpack(">I", self._exactly(4))[0] & 0x7FFFFFFF
-        reply = Reader(self._exactly(size))
+        size = struct.unpack(">I", exactly(self.wire, 4))[0] & 0x7FFFFFFF
+        reply = Reader(exactly(self.wire, size))
         assert [reply.word() for _ in range(5)] == [self.number, 1, 0, 0, 0]
         return reply
-
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            piece = self.wire.recv(size - len(data))
-            assert piece, "hung up"
-            data += piece
-        return data
 
     def link(self, name: bytes = b"inst0", lock: int = 0) -> tuple[int, int, int]:
         """Return error, link, and port of the channel that aborts."""
