@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from instruments.carrier import Address, Carrier, carrier_of, gpib_address
-from instruments.gateway import GatewayTransport, gateway_at
+from instruments.gateway_transport import GatewayTransport, gateway_at
 from instruments.serial_line import SerialTransport
 from instruments.transport import Deadlines, LineTransport, Log
 from instruments.visa import VisaTransport

@@ -11,9 +11,10 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from instruments import gateway
+from instruments import gateway, gateway_transport
 from instruments.carrier import Address, SerialLine
-from instruments.gateway import Gateway, GatewayTransport, escaped, gateway_at
+from instruments.gateway import Gateway, escaped
+from instruments.gateway_transport import GatewayTransport, gateway_at
 from instruments.transport import LONGEST_LINE, Deadlines
 from instruments.transports import transport_to
 from labctl.core.driver import Driver, DriverKind
@@ -30,7 +31,7 @@ TEXT = Driver(DriverKind.MATRIX, lambda *_: None, scheme=lambda options: lambda 
 
 @pytest.fixture(autouse=True)
 def no_controllers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway, "_gateways", {})
+    monkeypatch.setattr(gateway_transport, "_gateways", {})
 
 
 class World:
@@ -128,7 +129,7 @@ def test_a_second_program_makes_safe_while_the_first_one_waits(world: World, mon
     first = world.transport("a")
     first.write(":LEVEL 5\n:HANG")
     until(world.talkers["a"].hangs.is_set)
-    monkeypatch.setattr(gateway, "_gateways", {})  # another process has connections of its own
+    monkeypatch.setattr(gateway_transport, "_gateways", {})  # another process has connections of its own
     second, other = world.transport("a"), world.transport("b")
     assert second._gateway is not first._gateway
     for transport in (second, other):
@@ -217,7 +218,7 @@ def test_a_controller_is_forgotten_with_its_last_user_and_has_its_new_settings_t
         slow.join()
     fast.close()
     slow.join()
-    assert gateway._gateways == {slow._gateway.key: slow._gateway}
+    assert gateway_transport._gateways == {slow._gateway.key: slow._gateway}
 
 
 def test_a_controller_whose_users_are_gone_without_a_word_has_new_settings() -> None:
