@@ -22,7 +22,7 @@ from instruments.flex import Flex
 from instruments.keithley707b import CROSSPOINT, DELAYS, FORBIDDEN, LABELS, MOVES, NO_DELAYS, SLOTS, parse_closed
 from instruments.keithley2400_settings import FULL
 from instruments.keithley2600b_script import FUNCTIONS
-from instruments.keysightb1500 import MODELS as MODELS_OF_FLEX
+from instruments.keysightb1500_models import MODELS as MODELS_OF_FLEX
 from instruments.keysightb2200 import UNKNOWN_CHANNEL
 from instruments.mpi_sentio import STEPPING
 from instruments.scpi import Scpi, error_in, numbers_in

@@ -13,19 +13,28 @@ import contextlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, model_validator
-
-from instruments.flex import CODES, EXTENDED, Flex, Refused
+from instruments.flex import Flex, Refused
 from instruments.host_timed import HostTimedSource, noting
 from instruments.identity import fields_of
+from instruments.keysightb1500_models import (
+    CYCLE,
+    LONGEST_WAIT,
+    MODELS,
+    RANGES_I,
+    RANGES_V,
+    READING,
+    UNITS,
+    KeysightB1500Options,
+    capabilities,
+    frequency,
+    integration,
+)
 from instruments.scpi import number
 from instruments.transport import CHECK, unexpected
 from instruments.tsp import old_errors_text
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError
-from labctl.core.model import Model, one_of
 from labctl.core.operations import Flag
 from labctl.core.source import (
     ChannelSetup,
@@ -34,7 +43,6 @@ from labctl.core.source import (
     Level,
     Measure,
     Sample,
-    SourceCapabilities,
     Step,
     Watch,
     levels_after,
@@ -43,76 +51,10 @@ from labctl.core.source import (
 from labctl.core.transport import Transport
 from labctl.core.units import Ampere, Second, Volt
 
-MODELS = {"B1500A": EXTENDED, "E5270B": CODES}
-"""Models, and how they tell errors."""
-UNITS = ("B1510A", "B1511A", "B1511B", "B1517A", "E5280A", "E5280B", "E5281A", "E5281B", "E5287A")
-"""Modules that are source-measure units of these ranges."""
-RANGES_V: Mapping[Volt, int] = {2.0: 20, 20.0: 200, 40.0: 400}
-"""Source ranges that all units have, and their codes; above them the interlock has to be closed."""
-RANGES_I: Mapping[Ampere, int] = {
-    1e-9: 11, 1e-8: 12, 1e-7: 13, 1e-6: 14, 1e-5: 15, 1e-4: 16, 1e-3: 17, 1e-2: 18, 1e-1: 19,
-}  # fmt: skip
-"""Measure ranges that all units have, and their codes; a negative code is a fixed range."""
-CYCLE: Second = 80e-6
-"""[?] Shortest integration of the high-resolution converter; one to 127 of them are an aperture in its manual mode."""
-MOST_CYCLES, MOST_PERIODS = 127, 100
-SHORTEST_PULSE: Second = 10e-3
-"""[?] Of a pulse of one message: level, wait, a reading of the shortest integration, and the level from before."""
-READING: Second = 0.4e-3
-"""[?] Time of that reading, and of the level before it."""
-LONGEST_WAIT: Second = 99.0
-"""Of `PA`; the host times what is longer."""
-STEP_MESSAGES = 3.0
-"""Messages of a step, as a mean."""
 SLACK: Second = 1.0
 """Added to the time that a reading takes, before it is late."""
 CONVERTER, FILTER, RESISTOR, MODES = 55, 30, 53, 31
 """Kinds of `*LRN?`."""
-
-
-class KeysightB1500Options(Model):
-    """Options of a B1500A or E5270B in the bench file."""
-
-    model: Annotated[str, AfterValidator(one_of("keysightb1500: model", MODELS))] = Field(
-        default="B1500A", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"}
-    )
-    slots: tuple[int, ...] = Field(
-        default=(1, 2, 3, 4), min_length=1, description="slots of the source-measure units in use; each is smuN"
-    )
-    mains: Annotated[str, AfterValidator(one_of("mains", ("50 Hz", "60 Hz")))] = Field(
-        default="50 Hz", json_schema_extra={"x-form": "50 Hz or 60 Hz"}, description="of long integrations"
-    )
-
-    @model_validator(mode="after")
-    def _slots(self) -> Self:
-        if len(set(self.slots)) != len(self.slots) or not all(1 <= slot <= 8 for slot in self.slots):
-            raise ValueError(f"slots are {list(self.slots)}; expected different ones of 1 to 8")
-        return self
-
-
-def capabilities(options: KeysightB1500Options) -> SourceCapabilities:
-    """Return the capabilities: a channel for each slot."""
-    return SourceCapabilities(
-        options.model,
-        tuple(f"smu{slot}" for slot in options.slots),
-        tuple(RANGES_V),
-        tuple(RANGES_I),
-        SHORTEST_PULSE,
-        (CYCLE, MOST_PERIODS / _frequency(options)),
-        step_messages=STEP_MESSAGES,
-    )
-
-
-def integration(seconds: Second, frequency: float) -> str:
-    """Return the command that makes the high-resolution converter integrate for the nearest time that it can.
-
-    >>> integration(1e-3, 50.0), integration(20e-3, 50.0)
-    ('AIT1,1,12', 'AIT1,2,1')
-    """
-    cycles = round(seconds / CYCLE)
-    if cycles <= MOST_CYCLES:
-        return f"AIT1,1,{max(1, cycles)}"
-    return f"AIT1,2,{min(MOST_PERIODS, max(1, round(seconds * frequency)))}"
 
 
 class KeysightB1500(HostTimedSource):
@@ -339,7 +281,7 @@ class KeysightB1500(HostTimedSource):
         assert isinstance(hold, Hold)
         channel, slot, watches = up.channel, _slot(up.channel), len(steps) - 3
         if watches:
-            self._integrate(integration(CYCLE, _frequency(self._options)))
+            self._integrate(integration(CYCLE, frequency(self._options)))
         wait = max(1e-4, hold.seconds - (READING if watches else 0.0))
         read = f"TI{slot},{-self._limits[channel][1]}"
         message = [self._forcing(channel, up.volts), f"PA{wait:.4f}", self._forcing(channel, self._levels[channel])]
@@ -385,7 +327,7 @@ class KeysightB1500(HostTimedSource):
             NotDriven: the instrument refuses to read, and the output is off.
         """
         slot, seconds = _slot(channel), self._apertures[channel]
-        self._integrate(integration(seconds, _frequency(self._options)))
+        self._integrate(integration(seconds, frequency(self._options)))
         try:
             datum = self._flex.datum(f"T{kind}{slot},{-code}", slot, kind, extra=seconds + SLACK)
         except Refused:
@@ -452,10 +394,6 @@ _SWITCHES = re.compile(r"\s*(CL|CN[\d, ]*)\s*$")
 
 def _slot(channel: str) -> int:
     return int(channel.removeprefix("smu"))
-
-
-def _frequency(options: KeysightB1500Options) -> float:
-    return float(options.mains.split()[0])
 
 
 def _make(name: str, options: KeysightB1500Options, transport: Transport) -> KeysightB1500:

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from instruments.flex import CODES, EXTENDED, Flex, Refused, commands_in, datum_in
-from instruments.keysightb1500 import KeysightB1500, KeysightB1500Options, integration
+from instruments.keysightb1500 import KeysightB1500
+from instruments.keysightb1500_models import KeysightB1500Options, integration
 from instruments.transcript import TranscriptReplay
 from instruments.transport import BytesTransport
 from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError, NotDriven
