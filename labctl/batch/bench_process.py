@@ -28,7 +28,8 @@ from labctl.execution.stop import Stop
 from labctl.station.bench_guard import keep_lifeline
 from labctl.station.bench_session import AnyTwin
 from labctl.station.bench_setup import Station
-from labctl.station.twin import Twin, loopback
+from labctl.station.twin import Twin
+from labctl.station.twin_links import loopback
 from labctl.storage.bench_locks import bench_lock
 from labctl.storage.latch import switched_off
 from labctl.terminal.signals import ignore_all

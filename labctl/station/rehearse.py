@@ -135,7 +135,7 @@ def expected_cells(spec: "RunSpec", subject: "Site") -> "PulsedCells | None":
     """
     from instruments.bench import Bench
     from labctl.core.bias import Kind
-    from labctl.station.twin import leads_of
+    from labctl.station.twin_wiring import leads_of
     from sim_backend.description import DieDescription
     from sim_backend.expected_cells import ExpectedCells
 

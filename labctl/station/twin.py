@@ -9,26 +9,22 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from instruments.bench import Bench
 from instruments.board_bench import AnyBench, BoardBench, Exchange
-from instruments.carrier import Address, Carrier, carrier_of, gpib_address
 from instruments.drivers import InPlace
 from instruments.entry import Entry
 from instruments.timing import BenchTiming
 from instruments.transport import BytesTransport
 from labctl.core import plugins
-from labctl.core.addresses import device_identity
 from labctl.core.body import nothing
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import BenchError, LabError
 from labctl.core.prober import Subsite
 from labctl.core.site import Spot
-from labctl.core.transport import Transport
-from labctl.core.units import FloatArray, Second
 from labctl.station.simulated import VISIT
 from labctl.station.stand_ins import require_sockets, with_stand_ins
+from labctl.station.twin_links import can_fail, link_of, loopback, serving_of
+from labctl.station.twin_wiring import crosspoints_of, probe, wiring_of
 from sim_backend.chip import ChipDie
 from sim_backend.die import SimDie
 from sim_backend.emulators.board import BoardNeedles, Exchanging, OnNeedles, SimulatedBoard
@@ -37,120 +33,11 @@ from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.safety_audit import SafetyAudit
 from sim_backend.emulators.sentio_model import StationMap
-from sim_backend.emulators.serial_port import HAS_TERMINALS
-from sim_backend.emulators.serve import Bus, Server, Serving, Way
-from sim_backend.emulators.world import Cables, Crosspoint, Line, World
+from sim_backend.emulators.serve import Server
+from sim_backend.emulators.world import World
 from sim_backend.faults.layer import Faults, FaultyInstrument
 from sim_backend.faults.libraries import inject
 from sim_backend.faults.listed import ListedFaults
-
-
-def wiring_of(bench: AnyBench) -> Cables:
-    """Return the cables of a bench file for the emulators, none of a board; BenchError for a die with gates."""
-    if not isinstance(bench, Bench):
-        return Cables({}, {})
-    connections = bench.connections
-    lines: dict[Line, str] = {}
-    for k, kernel in enumerate(bench.wiring.kernels):
-        if kernel.gates:
-            raise BenchError("the twin of a bench has passive dies; this wiring has gates")
-        for axis, pads in (("row", kernel.rows), ("col", kernel.cols)):
-            for index, pad in enumerate(pads):
-                lines[k, axis, index] = pad
-    channels = {channel: channel for channel in connections.channels}
-    tees = {tee.pulses: channel for channel, tee in bench.wiring.tees.items()}
-    return Cables(channels, lines, (connections.name(connections.ground),), connections.wires, tees)
-
-
-def serving_of(bench: AnyBench, *, every_way: bool = False) -> tuple[dict[str, Serving], list[Bus]]:
-    """Return how the emulated instruments of a bench are served: by the ways of its file.
-
-    Args:
-        every_way: by all others as well, for other people's programs.
-
-    Raises:
-        BenchError: two instruments are at one address of a controller.
-    """
-    serving: dict[str, Serving] = {}
-    buses: dict[str, tuple[bool, dict[str, str]]] = {}
-    for name, entry in bench.instruments.items():
-        if (address := entry.address) is None:
-            continue
-        way = _WAYS.get(address.carrier, Way.SOCKET)
-        if way is Way.GATEWAY and address.gateway is not None:
-            new: tuple[bool, dict[str, str]] = (carrier_of(address.gateway) is Carrier.SERIAL, {})
-            buses.setdefault(device_identity(address.gateway), new)[1][name] = gpib_address(address.resource)
-        ways = {way} | ({Way.VXI11, *([Way.SERIAL] if HAS_TERMINALS else [])} if every_way else set())
-        serving[name] = Serving(ways, way, address.line.end.encode())
-    if not HAS_TERMINALS and (
-        any(serial for serial, _ in buses.values()) or any(s.usual is Way.SERIAL for s in serving.values())
-    ):
-        raise BenchError("this system has no pseudo-terminals for the serial lines of this bench; use --sim bytes")
-    return serving, [Bus(addresses, serial) for serial, addresses in buses.values()]
-
-
-def link_of(entry: Entry) -> dict[str, Any]:
-    """Return the arguments of a transport to an emulated instrument: how its driver speaks, and its deadlines."""
-    deadlines = None if entry.address is None else entry.address.deadlines
-    driver = entry.declaration
-    return {"probe": driver.probe, "terminator": driver.terminator, "deadlines": deadlines}
-
-
-LEISURE: Second = 10.0
-"""Least deadline of a reply of an emulated instrument on a socket, s."""
-
-
-_WAYS = {
-    Carrier.HISLIP: Way.HISLIP,
-    Carrier.VXI11: Way.VXI11,
-    Carrier.SERIAL: Way.SERIAL,
-    Carrier.GATEWAY: Way.GATEWAY,
-}
-"""Ways that a bench file names; USB and GPIB of a computer have a raw socket in their place."""
-
-
-def loopback(resource: str, name: str, entry: Entry, sleep: Callable[[Second], None] | None = None) -> Transport:
-    """Return the transport to an emulated instrument that is served on this computer, as the bench file reaches it.
-
-    Deadlines that the bench file leaves to their defaults are `LEISURE` at least: this computer answers for all
-    instruments, and when it is busy that says nothing of the bench.
-
-    Args:
-        sleep: lets a time pass on the clock of the instruments; None is the computer's.
-    """
-    from instruments.transports import transport_to
-
-    address = (entry.address or Address(resource=resource)).moved(resource)
-    given = address.deadlines
-    usual = {name: max(seconds, LEISURE) for name, seconds in given if name not in given.model_fields_set}
-    deadlines = given.model_copy(update=usual)
-    return transport_to(name, address, entry.declaration, deadlines=deadlines, sleep=sleep)
-
-
-def can_fail(entry: Entry, instrument: Instrument) -> bool:
-    """Return whether faults can be injected into the messages of an instrument: those of lines of text."""
-    return entry.declaration.wire is Wire.TEXT and type(instrument).session is Instrument.session
-
-
-def crosspoints_of(bench: AnyBench, matrix: str) -> dict[str, Crosspoint]:
-    """Return the two conductors that each relay of one matrix joins, by the relay's name."""
-    if not isinstance(bench, Bench):
-        return {}
-    return {relay: ends for (owner, relay), ends in bench.connections.ends.items() if owner == matrix}
-
-
-def leads_of(bench: Bench, ideal_die: bool) -> FloatArray:
-    """Return the (kernels, lines) ohm of probe card, relays and cables in series with each line, rows first."""
-    return np.array([[bench.twin.resistance(p, ideal_die) for p in (*k.rows, *k.cols)] for k in bench.wiring.kernels])
-
-
-def _probe(bench: Bench, die: SimDie | ChipDie) -> None:
-    """Put the resistances of probe card, relays and cables in series with the lines that the wiring names."""
-    kernels = bench.wiring.kernels
-    shape = len(kernels), len(kernels[0].rows), len(kernels[0].cols)
-    if not isinstance(die, SimDie) or die.geometry.shape != shape:
-        return  # a die that the wiring does not fit is refused where needles are to touch it
-    die.probe(leads_of(bench, die.description.simulation.ideal))
 
 
 class Twin:
@@ -196,7 +83,7 @@ class Twin:
             self.dies = {(0, 0, 0): next(iter(self.dies.values()))}
         if isinstance(bench, Bench):
             for die in self.dies.values():
-                _probe(bench, die)
+                probe(bench, die)
         places = {(x, y) for x, y, _ in self.dies} | set(visited)
         table = tuple((s.name, s.x * 1e6, s.y * 1e6) for s in subsites)
         station = StationMap(tuple(sorted(places, key=lambda p: (p[1], p[0]))), max(1, len(table)), table=table)

@@ -34,7 +34,7 @@ from labctl.core.die import Die
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LimitError, LinkTimeoutError, SwitchedOff
 from labctl.core.operations import Flag, Pulse, Reading, Sense, WritePlan
 from labctl.core.source import Ramp, levels_after
-from labctl.station.twin import wiring_of
+from labctl.station.twin_wiring import wiring_of
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 from sim_backend.emulators.k707 import K707

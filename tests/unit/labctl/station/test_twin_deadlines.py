@@ -4,7 +4,7 @@ import pytest
 
 from instruments.entry import Address, Entry
 from instruments.transport import Deadlines
-from labctl.station.twin import LEISURE, loopback
+from labctl.station.twin_links import LEISURE, loopback
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from instruments.contact import check_contact
 from instruments.emergency import make_safe
 from instruments.open_bench import open_bench
 from labctl.core.operations import Sense
-from labctl.station.twin import Twin, serving_of
+from labctl.station.twin import Twin
+from labctl.station.twin_links import serving_of
 from protocols.bias import read_bias
 from sim_backend.emulators.serve import Way
 from tests.links import WAYS, bench_by, twin_of
