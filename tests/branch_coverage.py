@@ -2,6 +2,7 @@
 
     python tests/branch_coverage.py                 the tests below, in this and in all processes that they start
     python tests/branch_coverage.py --missing       also every line and branch that no test takes
+    python tests/branch_coverage.py --others        pytest's options for all tests but these, and nothing is measured
 
 `GROUPS` says what is measured, and by which tests. What is left out has its reason behind `# pragma: no cover - REASON`
 and is listed with it; coverage.py itself leaves out what no process runs. Exit code 1 if a test fails or a group is
@@ -141,6 +142,11 @@ def coverage(*arguments, **options):
     return subprocess.run([sys.executable, "-m", "coverage", *arguments], cwd=ROOT, env=environment, **options)
 
 
+def tests_of_all():
+    """Return the tests of all groups, as paths from the root."""
+    return sorted({file for group in GROUPS.values() for file in group.test_files})
+
+
 def measure():
     """Pass the tests of all groups under coverage, on two processes; return pytest's exit code."""
     for old in DATA.glob("data*"):
@@ -148,9 +154,8 @@ def measure():
     DATA.mkdir(parents=True, exist_ok=True)
     DATA.chmod(0o777)  # a process that a test starts as another user leaves its data here as well
     modules = [file for group in GROUPS.values() for file in group.files]
-    tests = sorted({file for group in GROUPS.values() for file in group.test_files})
     include = ",".join(f"*/{file}" for file in modules)
-    pytest = ["-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *tests]
+    pytest = ["-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *tests_of_all()]
     return coverage("run", f"--include={include}", *pytest).returncode
 
 
@@ -192,7 +197,13 @@ def main():
     """Measure, print the table and what is missing, and exit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--missing", action="store_true", help="list lines and branches that no test takes")
+    parser.add_argument(
+        "--others", action="store_true", help="print what has pytest leave the tests of this script out"
+    )
     given = parser.parse_args()
+    if given.others:
+        print(" ".join(f"--ignore={file}" for file in tests_of_all()))
+        return 0
     failed = measure()
     coverage("combine", "--quiet", check=True)
     coverage("json", "--quiet", "-o", str(DATA / "report.json"), check=True)

@@ -6,6 +6,7 @@ scales it was trained with. Loss and drop are paired: the same seed, image and d
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,10 @@ class Losses:
 
     def interval(self, draws: int = DRAWS) -> tuple[float, float]:
         """Return the 95 % interval of the mean loss by a bootstrap over dies, seeds and images; always the same one."""
-        rng = np.random.default_rng(0)
         seeds, dies, images = self.wrong.shape
         difference = (self.wrong.astype(np.float32) - self.conventional[:, None]).reshape(seeds * dies, images)
-        weight = rng.multinomial(images, np.full(images, 1 / images), draws).astype(np.float32) / images
+        weight, s, d = _weights(images, seeds, dies, draws)
         each = (difference @ weight.T).reshape(seeds, dies, draws)
-        s, d = (rng.multinomial(n, np.full(n, 1 / n), draws) / n for n in (seeds, dies))
         means = np.einsum("sdk,ks,kd->k", each, s, d)
         low, high = np.percentile(means, (2.5, 97.5))
         return float(low), float(high)
@@ -135,6 +134,18 @@ class Losses:
             "loss_by_seed_and_die": self.loss.round(6).tolist(),
             **self.figures(),
         }
+
+
+@lru_cache(maxsize=1)
+def _weights(images: int, seeds: int, dies: int, draws: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return how much each image, seed and die weighs in each draw of a bootstrap; (draws, n) each, not to be changed.
+
+    Losses of one table are of as many images, seeds and dies, and most of an interval's time goes to these.
+    """
+    rng = np.random.default_rng(0)
+    weight = rng.multinomial(images, np.full(images, 1 / images), draws).astype(np.float32) / images
+    s, d = (rng.multinomial(n, np.full(n, 1 / n), draws) / n for n in (seeds, dies))
+    return weight, s, d
 
 
 def read_losses(

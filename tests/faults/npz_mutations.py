@@ -104,10 +104,20 @@ SPECIAL = (
 )
 
 
+class Archive(zipfile.ZipFile):
+    """An archive whose members were all written at the same time: a mutated file is a function of its number alone."""
+
+    def writestr(self, name: str, data: bytes) -> None:
+        """Write a member, as `zipfile.ZipFile.writestr` does, but for its date."""
+        info = zipfile.ZipInfo(name)
+        info.compress_type, info.external_attr = self.compression, 0o600 << 16
+        super().writestr(info, data)
+
+
 def packed(arrays: dict[str, Any], rng: random.Random) -> bytes:
     """Return arrays as numpy writes them, packed or not."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
+    with Archive(file, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
         for key, array in arrays.items():
             archive.writestr(f"{key}.npy", npy(np.asarray(array), rng))
     return file.getvalue()
@@ -217,7 +227,7 @@ def lying_header(rng: random.Random, content: bytes) -> bytes:
 def rewritten(rng: random.Random, content: bytes, change: Callable[[bytes], bytes]) -> bytes:
     """Return the archive with one member changed."""
     file = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as after:
+    with zipfile.ZipFile(io.BytesIO(content)) as before, Archive(file, "w", zipfile.ZIP_DEFLATED) as after:
         names = before.namelist()
         chosen = rng.choice(names)
         for name in names:
@@ -251,7 +261,7 @@ def archive(rng: random.Random, content: bytes) -> bytes:
     first = next(iter(members))
     what = rng.randrange(9)
     method = rng.choice([zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]) if what == 0 else zipfile.ZIP_DEFLATED
-    with zipfile.ZipFile(file, "w", method) as after:
+    with Archive(file, "w", method) as after:
         for name, raw in members.items():
             after.writestr(
                 name if what != 1 else rng.choice([name.upper(), f"../{name}", f"a/{name}", name[:-4], f"{name}\0x"]),
