@@ -96,7 +96,7 @@ class Scheduler:
         self._lost: Counter[str] = Counter()
         self._reconnects, self._not_before = 0, 0.0
         self._skipping: dict[str, Request] = {}
-        self._without_workers = False
+        self._without_workers = self._stopped_full = False
         self._polled, self._started = 0.0, time.monotonic()
         self.ending: Ending | None = None
         self._queue = [name for name in rules.order(log.state) if name in jobs]
@@ -260,18 +260,26 @@ class Scheduler:
         return self._queue[0] if self._queue else None
 
     def _end_if_full(self) -> None:
-        """End the run on a disk that was full: the ballast is used up."""
-        if self._housekeeping is not None and self._housekeeping.full and self.ending is None:
+        """End the run on a disk that was full, and its dies at their safe points: the ballast is used up."""
+        if self._housekeeping is None or not self._housekeeping.full or self._stopped_full:
+            return
+        self._stopped_full = True
+        if self.ending is None:
             self._end(Ending(ExitCode.STORAGE, self._housekeeping.full))
-            self._go_file.stop(full=True)
+        self._go_file.stop(full=True)
 
     def _space_for(self, name: str) -> bool:
-        """Return whether the disk takes one more die beside those under way; end the run if not."""
+        """Return whether the disk takes one more die beside those under way; end the run if it never does.
+
+        A die that is being sealed has its journal on the disk already, and what its file takes is known when it is
+        sealed: a disk that may not take both is asked again then.
+        """
         try:
             if self._housekeeping is not None:
                 self._housekeeping.enough([*self._active, name])
         except StorageError as error:
-            self._end(Ending(error.exit_code, str(error)))
+            if all(active.measured is None for active in self._active.values()):
+                self._end(Ending(error.exit_code, str(error)))
             return False
         return True
 
@@ -394,6 +402,8 @@ class Scheduler:
             text = f"what this die measured cannot be stored, while the disk takes the others: {die.reason}"
             self.log.write(Alarm(die=die.name, text=text))
             return
+        if code == ExitCode.BUG:
+            self.log.write(Alarm(die=die.name, text=f"measured and not sealed, which resume does: {cause(die.reason)}"))
         if code in (ExitCode.OPERATOR, ExitCode.STORAGE, ExitCode.NOT_OFF):
             self._end(Ending(code, die.reason))
         if code == ExitCode.STORAGE and keeping is not None:

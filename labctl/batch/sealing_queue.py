@@ -19,10 +19,16 @@ from labctl.storage.sealing import kill_sealing
 
 @dataclass(eq=False)
 class _Entry:
-    """A result, and whether it is whole; one that is not becomes so in another thread, or not before `deadline`."""
+    """A result, and whether it is whole; one that is not becomes so in another thread.
+
+    Args:
+        job: of a die that is to be sealed.
+        deadline: until when it is to be whole, None while one before it is not: they are sealed one after the other.
+    """
 
     result: DieResult | Lost
-    deadline: Second = 0.0
+    job: Job | None = None
+    deadline: Second | None = None
     whole: threading.Event = field(default_factory=threading.Event)
 
 
@@ -45,8 +51,9 @@ class SealingQueue:
 
     def seal(self, job: Job, result: DieResult) -> None:
         """Seal a die that was measured, and take its result then."""
-        entry = _Entry(result, self._monotonic() + SEALING)
+        entry = _Entry(result, job)
         self._entries.append(entry)
+        self._give_up()
         threading.Thread(target=_seal, args=(entry, job, result), daemon=True).start()
 
     def take(self) -> list[DieResult | Lost]:
@@ -65,15 +72,23 @@ class SealingQueue:
         return True
 
     def _give_up(self) -> None:
-        """End sealing that does not come to an end: the journal of the die has everything."""
-        for entry in self._entries:
-            if entry.whole.is_set() or self._monotonic() < entry.deadline or isinstance(entry.result, Lost):
-                continue
-            die = entry.result.die
-            error = StorageError(f"die {die} was not sealed within {SEALING:.0f} s; its journal has everything")
-            entry.result = _failed(entry.result, error)
-            entry.whole.set()
-            kill_sealing()
+        """End sealing that does not come to an end: the journal of the die has everything.
+
+        The time of a die begins when those before it are whole, since they hold the process that seals.
+        """
+        entry = next((entry for entry in self._entries if not entry.whole.is_set()), None)
+        if entry is None or entry.job is None or isinstance(entry.result, Lost):
+            return
+        if entry.deadline is None:
+            entry.deadline = self._monotonic() + SEALING
+        if self._monotonic() < entry.deadline:
+            return
+        die = entry.result.die
+        error = StorageError(f"die {die} was not sealed within {SEALING:.0f} s; its journal has everything")
+        entry.result = _failed(entry.result, error)
+        entry.whole.set()
+        kill_sealing(entry.job.folder, entry.job.name)
+        self._give_up()  # the time of the next one begins
 
 
 def _failed(result: DieResult, error: Exception) -> DieResult:

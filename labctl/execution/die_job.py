@@ -199,7 +199,10 @@ def _held(job: Job, notify: Notify) -> Iterator[None]:
 
 
 def seal_die(job: Job, result: DieResult, notify: Notify) -> DieResult:
-    """Seal a die if its result says that it is unsealed; return the result with the digest of its file."""
+    """Seal a die if its result says that it is unsealed; return the result with the digest of its file.
+
+    No error is raised: a die that cannot be sealed for whatever reason has been measured, and its journal is whole.
+    """
     if not result.unsealed:
         return result
     notify(job.die, "state", State.SEALING)
@@ -207,16 +210,20 @@ def seal_die(job: Job, result: DieResult, notify: Notify) -> DieResult:
     digest, outcome = "", result.outcome
     try:
         digest = seal_in_subprocess(job.folder, job.name)
-    except StorageError as error:
+    except Exception as error:
         outcome = not_sealed(outcome, error)
     notify(job.die, "done", result.bin)
     return replace(result, outcome=outcome, sealed=digest, unsealed=False)
 
 
 def not_sealed(outcome: Outcome, error: Exception) -> Outcome:
-    """Return the outcome of a die that could not be sealed: INTERRUPTED if nothing else was wrong."""
+    """Return the outcome of a die that could not be sealed: INTERRUPTED if nothing else was wrong.
+
+    So it is after a bug as well, whose code the outcome has: a new try would pulse a die that is measured already, and
+    to go on with this one is to seal it.
+    """
     if outcome.status is Status.SUCCESS:
-        return ending(error)
+        return replace(ending(error), state=State.INTERRUPTED)
     return replace(outcome, reason=f"{outcome.reason}; {error}")
 
 

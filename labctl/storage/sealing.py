@@ -106,12 +106,20 @@ class Sealer:
         self._lock = threading.Lock()
         self._killed: _Child | None = None
         """The process that was killed on purpose, whose order is not carried out once more."""
+        self._turn = threading.Lock()
+        self._order_now: tuple[str, ...] = ()
+        """What the process has been ordered, () between two orders."""
 
-    def kill(self) -> None:
-        """Kill the process, from any thread: what it was ordered is an error to who ordered it."""
-        child = self._killed = self._child
-        if child is not None:
-            child.process.kill()
+    def kill(self, run: Path, die: str) -> None:
+        """Kill the process if it seals this die, from any thread: that is an error to who ordered it.
+
+        A process that has gone on to the next order is left to it.
+        """
+        with self._turn:
+            child = self._child
+            if child is not None and self._order_now == ("seal", str(run), die):
+                self._killed = child
+                child.process.kill()
 
     def seal(self, run: Path, die: str) -> str:
         """Call `labctl.storage.hdf5_writer.seal` there; return the sha256 of the file. Raises StorageError."""
@@ -138,19 +146,31 @@ class Sealer:
         with self._lock:
             if self._child is not None and self._child.process.poll() is not None:
                 self._end()
-            order = [command, os.path.abspath(run), *more]
-            answer = self._request(order)
-            hung = answer is None and self._killed is not None and self._killed is self._child
-            if answer is None and (first := self._end()) and not hung and _has_space(run, more):
+            try:
+                order = [command, os.path.abspath(run), *more]
+            except OSError as error:
+                raise StorageError(f"{run}: the folder that this path begins in is gone: {error}") from error
+            self._begin_turn(command, str(run), *more)
+            try:
                 answer = self._request(order)
-                if answer is None and (second := self._end()):
-                    first += f", a new one {second}"
+                hung = answer is None and self._killed is not None and self._killed is self._child
+                if answer is None and (first := self._end()) and not hung and _has_space(run, more):
+                    answer = self._request(order)
+                    if answer is None and (second := self._end()):
+                        first += f", a new one {second}"
+            finally:
+                self._begin_turn()
         if answer is None:
             what = f"seals {more[0]}" if more else "writes the run's file"
             answer = {"error": f"{run}: the process that {what} {first}"}
         if "error" in answer:
             raise StorageError(f"{answer['error']}; the journals have everything")
         return answer
+
+    def _begin_turn(self, *order: str) -> None:
+        """Say what the process is ordered from now on; nothing between two orders."""
+        with self._turn:
+            self._order_now = order
 
     def _request(self, order: list[str]) -> dict[str, Any] | None:
         """Return the answer to an order, None if the process is gone; it is started unless it is there."""
@@ -187,9 +207,9 @@ def seal_in_subprocess(run: Path, die: str) -> str:
     return _sealer.seal(run, die)
 
 
-def kill_sealing() -> None:
-    """Kill the one sealing process of this process, which does not come to an end."""
-    _sealer.kill()
+def kill_sealing(run: Path, die: str) -> None:
+    """Kill the one sealing process of this process if it seals this die, which does not come to an end."""
+    _sealer.kill(run, die)
 
 
 def write_run_file_in_subprocess(run: Path) -> Path:

@@ -451,6 +451,56 @@ def test_a_die_that_cannot_be_sealed_ends_the_run_behind_the_one_that_has_begun(
     assert sealing.again().carry_out(only="ACD").code == 0
 
 
+def test_a_die_that_a_bug_keeps_from_being_sealed_is_never_begun_anew(sealing):
+    bug = result(State.INTERRUPTED, 70, "a bug: MemoryError()")
+    assert sealing.carry_out(Batch(tries=1), script={"A": [bug]}).code == 70
+    assert sealing.executor.begun == ["A", "B", "C", "D"]
+    assert sealing.states == {"A": State.INTERRUPTED, **dict.fromkeys("BCD", State.DONE)}
+    (alarm,) = sealing.rows(Alarm)
+    assert (alarm.die, alarm.text) == ("A", "measured and not sealed, which resume does: a bug: MemoryError()")
+    assert sealing.again().carry_out(Batch(tries=1), only="A").code == 0
+    assert (sealing.executor.begun, len(sealing.log.state.dies["A"].tries)) == (["A"], 1)
+
+
+def test_on_a_disk_that_is_full_when_a_die_is_sealed_the_next_one_ends_at_its_safe_point(sealing):
+    housekeeping = Housekeeping(sealing.folder, "night", "labctl run", {"A": 1000})
+    housekeeping.works = lambda: False
+    measured, reasons = replace(good(), die="A", unsealed=True), []
+
+    class FullExecutor(SealingExecutor):
+        """Looks at the go-file as the worker of B would when A could not be sealed."""
+
+        def wait(self, seconds):
+            if self.begun == ["A", "B"] and sealing.states["A"] is State.INTERRUPTED:
+                reasons.append(sealing.going.reason("B"))
+            return super().wait(seconds)
+
+    def during(job):
+        if job.die == "A":  # measured, and then not sealed
+            sealing.engine.take_message("A", "state", State.SEALING)
+            sealing.engine.take_message("A", "measured", measured)
+
+    sealing.kind = FullExecutor
+    full = result(State.INTERRUPTED, 5, "no space left on device")
+    ending = sealing.carry_out(script={"A": [full]}, during=during, housekeeping=housekeeping)
+    assert (ending.code, sealing.executor.begun) == (5, ["A", "B"])
+    assert set(reasons) == {requests.FULL}
+
+
+def test_a_disk_that_takes_no_two_dies_takes_the_next_one_when_the_one_before_it_is_sealed(sealing):
+    housekeeping, asked = Housekeeping(sealing.folder, "night", "labctl run", dict.fromkeys("ABCD", 1000)), []
+
+    def enough(dies):
+        asked.append(list(dies))
+        if len(asked[-1]) > 1:
+            raise StorageError("3 kB are free, and 6 kB are needed")
+
+    housekeeping.enough = enough
+    assert sealing.carry_out(housekeeping=housekeeping).code == 0
+    assert sealing.executor.beside == [["A"], ["B"], ["C"], ["D"]]
+    assert ["A", "B"] in asked
+
+
 def test_a_run_that_was_killed_while_one_die_was_sealed_and_another_measured_goes_on_with_both(sealing):
     for state in (State.RUNNING, State.SEALING):
         sealing.log.set_state("A", state, 1)

@@ -29,7 +29,7 @@ class Sealing:
     """Seals a die when it is let."""
 
     def __init__(self):
-        self.let, self.killed, self.error = threading.Event(), 0, None
+        self.let, self.killed, self.error = threading.Event(), [], None
 
     def __call__(self, run, die):
         assert self.let.wait(PATIENCE)
@@ -37,8 +37,8 @@ class Sealing:
             raise self.error
         return f"sha of {die}"
 
-    def kill(self):
-        self.killed += 1
+    def kill(self, run, die):
+        self.killed.append(die)
 
 
 @pytest.fixture
@@ -64,19 +64,21 @@ def test_a_result_waits_for_the_dies_before_it(sealing):
 
 
 @pytest.mark.parametrize(
-    ("error", "state", "code"),
+    ("error", "code"),
     [
-        (StorageError("the disk is full"), State.INTERRUPTED, ExitCode.STORAGE),
-        (ZeroDivisionError("a bug"), State.ERROR, ExitCode.BUG),
+        (StorageError("the disk is full"), ExitCode.STORAGE),
+        (ZeroDivisionError("a bug"), ExitCode.BUG),
+        (MemoryError("an array of 4 GB"), ExitCode.BUG),
     ],
 )
-def test_a_die_that_cannot_be_sealed_is_left_to_resume_and_a_bug_is_one(sealing, error, state, code):
+def test_a_die_that_cannot_be_sealed_is_left_to_resume_in_its_try_whatever_the_error_is(sealing, error, code):
     queue, sealing.error = SealingQueue(lambda: 0.0), error
     sealing.let.set()
     queue.seal(job("A"), measured("A"))
     assert queue.wait(PATIENCE)
     (result,) = queue.take()
-    assert (result.state, result.outcome.exit_code, result.sealed, result.unsealed) == (state, code, "", False)
+    assert (result.state, result.outcome.exit_code) == (State.INTERRUPTED, code)
+    assert (result.sealed, result.unsealed) == ("", False)
     assert str(error.args[0]) in result.outcome.reason
 
 
@@ -87,7 +89,22 @@ def test_sealing_that_does_not_end_is_killed_and_its_die_left_to_resume(sealing)
     assert queue.take() == []
     now[0] = SEALING
     (result,) = queue.take()
-    assert (result.state, result.outcome.exit_code, sealing.killed) == (State.INTERRUPTED, ExitCode.STORAGE, 1)
+    assert (result.state, result.outcome.exit_code, sealing.killed) == (State.INTERRUPTED, ExitCode.STORAGE, ["A"])
     assert result.outcome.reason == "die A was not sealed within 1800 s; its journal has everything"
     sealing.let.set()
     assert queue.take() == []
+
+
+def test_the_time_of_a_die_begins_when_the_one_before_it_no_longer_holds_the_process_that_seals(sealing):
+    now = [0.0]
+    queue = SealingQueue(lambda: now[0])
+    queue.seal(job("A"), measured("A"))
+    now[0] = 10.0
+    queue.seal(job("B"), measured("B"))
+    now[0] = SEALING
+    assert [result.die for result in queue.take()] == ["A"]
+    now[0] = SEALING + 10.0
+    assert queue.take() == []
+    now[0] = 2 * SEALING
+    assert [result.die for result in queue.take()] == ["B"]
+    assert sealing.killed == ["A", "B"]

@@ -92,7 +92,9 @@ def test_killed_because_it_hangs_it_is_not_started_once_more_and_the_next_order_
             if self.orders == 1:
                 self._child = _Child.start()
                 os.kill(pid(self), signal.SIGSTOP)
-                threading.Timer(0.05, self.kill).start()
+                self.kill(run, "B")  # the process seals another die, and is left to it
+                assert self._killed is None
+                threading.Timer(0.05, self.kill, (run, "A")).start()
             return super()._request(order)
 
     run = finished(tmp_path, "A")
@@ -100,7 +102,23 @@ def test_killed_because_it_hangs_it_is_not_started_once_more_and_the_next_order_
         with pytest.raises(StorageError, match="seals A was killed by SIGKILL"):
             sealer.seal(run, "A")
         assert sealer.orders == 1
+        sealer.kill(run, "A")  # too late: nothing is being sealed
         assert sealer.seal(run, "A") == seal(run, "A")
+        child = sealer._child
+        sealer.kill(run, "A")
+        assert child is not None
+        assert child.process.poll() is None
+
+
+def test_in_a_folder_that_is_gone_a_die_cannot_be_sealed_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(path: object) -> str:
+        raise FileNotFoundError("no such folder")
+
+    monkeypatch.setattr("os.path.abspath", gone)
+    with Sealer() as sealer, pytest.raises(StorageError, match="run: the folder that this path begins in is gone"):
+        sealer.seal(Path("run"), "A")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is of POSIX")
