@@ -157,7 +157,7 @@ class LineTransport(ABC):
         """Return the lines that answer `text`, up to and with the first for which `last` is true."""
         with self._lock:
             self._ready()
-            return self._exchange(text, last, self.deadlines.of(wait) + extra)
+            return self._exchange(text, last, self.deadlines.of(wait) + extra, busy=extra > 0.0)
 
     def send(self, data: bytes) -> None:
         """Send bytes that nothing answers."""
@@ -171,7 +171,7 @@ class LineTransport(ABC):
         """Return the bytes that answer `data`, up to those for which `whole` is true; LinkTimeoutError if none are."""
         with self._lock:
             self._ready()
-            return self._exchange_bytes(data, whole, self.deadlines.of(wait) + extra)
+            return self._exchange_bytes(data, whole, self.deadlines.of(wait) + extra, busy=extra > 0.0)
 
     def break_in(self, data: bytes, ask: bytes, whole: Callable[[bytes], bool]) -> bytes:
         """Interrupt any exchange, as `cut_in` does, with bytes: `data` first, and only then `ask`.
@@ -182,6 +182,7 @@ class LineTransport(ABC):
         Raises:
             InstrumentError: it cannot be reached, or does not answer.
         """
+        meanwhile.forget()
         with self._lock:
             self._log_bytes("!", b"cut in")
             self._stale = True
@@ -197,6 +198,7 @@ class LineTransport(ABC):
         Raises:
             InstrumentError: the instrument does not answer it, or says more than it is asked for on such a link.
         """
+        meanwhile.forget()
         with self._lock:
             for _ in range(TRIES):
                 self._log_bytes("!", b"resynchronise")
@@ -228,6 +230,7 @@ class LineTransport(ABC):
         Raises:
             InstrumentError: it cannot be reached, or does not answer.
         """
+        meanwhile.forget()
         with self._lock:
             self._log_bytes("!", b"cut in")
             self._stale = True
@@ -255,14 +258,20 @@ class LineTransport(ABC):
         """Return how long so many bytes are on the way, s."""
         return 0.0
 
-    def _exchange(self, text: str, last: Callable[[str], bool], seconds: Second, room: int = REPLY) -> list[str]:
-        """Return the lines that answer `text` within `seconds`, beside what it and `room` bytes are on the way."""
+    def _exchange(
+        self, text: str, last: Callable[[str], bool], seconds: Second, room: int = REPLY, busy: bool = False
+    ) -> list[str]:
+        """Return the lines that answer `text` within `seconds`, beside what it and `room` bytes are on the way.
+
+        Args:
+            busy: the instrument works for a time of which it was said how long, and the host has time meanwhile.
+        """
         seconds += self._transit(len(text) + room)
         deadline = time.monotonic() + seconds
         self._put(text, deadline)
         lines: list[str] = []
         self._stale = True
-        meanwhile.do_it()
+        deadline += _prepared() if busy else 0.0
         while not lines or not last(lines[-1]):
             try:
                 lines.append(self._line(deadline))
@@ -277,11 +286,13 @@ class LineTransport(ABC):
         self._stale = False
         return lines
 
-    def _exchange_bytes(self, data: bytes, whole: Callable[[bytes], bool], seconds: Second) -> bytes:
+    def _exchange_bytes(
+        self, data: bytes, whole: Callable[[bytes], bool], seconds: Second, busy: bool = False
+    ) -> bytes:
         deadline = time.monotonic() + seconds
         self._put_bytes(data, deadline)
         self._stale, reply = True, b""
-        meanwhile.do_it()
+        deadline += _prepared() if busy else 0.0
         while not whole(reply):
             if len(reply) > LONGEST_LINE:
                 raise InstrumentError(f"{self._called} sent {len(reply)} bytes that are no whole reply; {CHECK}")
@@ -322,6 +333,13 @@ class LineTransport(ABC):
     def _log_bytes(self, direction: str, data: bytes) -> None:
         if self._log is not None:
             self._log(direction, data)
+
+
+def _prepared() -> Second:
+    """Do what waits for an instrument to be busy, and return how long it took, s: the host took that, no instrument."""
+    start = time.monotonic()
+    meanwhile.do_it()
+    return time.monotonic() - start
 
 
 class Handler(Protocol):

@@ -21,7 +21,7 @@ _waiting = _Waiting()
 
 
 def later(work: Work) -> None:
-    """Have work done by this thread when it next waits for an instrument.
+    """Have work done by this thread when it next waits for an instrument that works for long.
 
     >>> done = []
     >>> later(lambda: done.append(1 / 0)); later(lambda: done.append("events"))

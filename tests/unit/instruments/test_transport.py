@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,9 +74,46 @@ def test_work_is_done_when_a_message_is_out_and_before_its_reply_is_read():
     wire = in_process(box, log=lambda direction, data: order.append(direction))
     for number in range(2):
         meanwhile.later(lambda: order.append("work"))
-        assert whole(wire.exchange(message(READ), whole))
-        assert wire.exchange(message(READ), whole) == message(READ, box.register), number
-    assert order == [">", "work", "<", ">", "<"] * 2
+        assert whole(wire.exchange(message(READ), whole))  # an answer that comes at once is not waited for
+        assert whole(wire.exchange(message(READ), whole, extra=1.0))
+        assert wire.exchange(message(READ), whole, extra=1.0) == message(READ, box.register), number
+    assert order == [">", "<", ">", "work", "<", ">", "<"] * 2
+
+
+@pytest.mark.parametrize(
+    "safe",
+    [
+        lambda wire: wire.break_in(message(STOP), message(READ), whole),
+        lambda wire: wire.cut_in("off", "off?", lambda line: True),
+        lambda wire: wire.resync(),
+    ],
+    ids=["break_in", "cut_in", "resync"],
+)
+def test_work_is_left_undone_where_an_instrument_is_made_safe(safe):
+    wire = BytesTransport(SimpleNamespace(handle=lambda data: message(READ) + b"\n"), "box", probe=None)
+    meanwhile.later(lambda: pytest.fail("it was done"))
+    safe(wire)
+    assert wire.exchange(message(READ), whole, extra=1.0)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda wire: wire.exchange(message(READ), whole, extra=1.0),
+        lambda wire: wire.query("MEAS?", extra=1.0),
+    ],
+    ids=["bytes", "lines"],
+)
+def test_the_time_of_work_is_the_host_s_and_no_instrument_s(monkeypatch, ask):
+    clock, waits = SimpleNamespace(now=0.0, monotonic=lambda: clock.now, sleep=None), []
+    monkeypatch.setattr("instruments.transport.time", clock)
+    silent = SimpleNamespace(handle=lambda data: b"")
+    wire = BytesTransport(silent, "box", probe=None, deadlines=Deadlines(query=2.0), wait=waits.append)
+    for work in (0.0, 60.0):
+        meanwhile.later(lambda: setattr(clock, "now", clock.now + work))  # noqa: B023 - it is done in this round
+        with pytest.raises(LinkTimeoutError):
+            ask(wire)
+    assert waits == [3.0, 3.0]
 
 
 def test_after_no_reply_the_link_is_resynchronised_and_nothing_is_sent_again():
