@@ -53,7 +53,7 @@ def test_every_benchmark_is_here():
 @pytest.mark.slow
 def test_joined_sources_need_a_third_of_the_routes_and_less_than_half_of_the_time():
     host, inside, two, three = json.loads(carried_out("hours.py", *SMALL["hours.py"]))
-    assert inside["routes"] == host["routes"]
+    assert inside["routes"] <= host["routes"], "a cell that needs another pulse keeps its route inside"
     assert inside["hours"] < host["hours"]
     assert 2.5 * two["routes"] < host["routes"]
     assert two["die"] < host["die"] / 2
