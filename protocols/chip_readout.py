@@ -16,8 +16,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from labctl.core.die import Die
-from labctl.core.operations import Flag, Glance, Sense
-from labctl.core.units import FloatArray, IntArray, Ratio
+from labctl.core.operations import Flag, FlagArray, Glance, Sense
+from labctl.core.units import BoolArray, FloatArray, IntArray, Ratio
 from protocols.bias import vector_bias
 from protocols.calibrate import Adjust
 from protocols.readout import Normalisation
@@ -155,16 +155,19 @@ class ProgrammedChip:
         if tile.kernel not in self._dark:
             silence = np.zeros((self._settings.dark, a.shape[1]))
             self._dark[tile.kernel] = self._read(tile, silence)[0].mean(axis=0) if len(silence) else 0.0
-        current, flagged = self._read(tile, a)
+        current, _, flagged = self._read(tile, a)
         return current - self._dark[tile.kernel], flagged
 
     def _both_ways(self, tile: Tile, a: FloatArray) -> tuple[FloatArray, int]:
-        """Return half of the difference of what `_read` returns for a and -a, which are read one after the other."""
-        current, flagged = self._read(tile, np.stack([a, -a], axis=1).reshape(-1, a.shape[1]))
-        return (current[0::2] - current[1::2]) / 2, flagged
+        """Return half of the difference of what `_read` returns for a and -a, which are read one after the other.
 
-    def _read(self, tile: Tile, a: FloatArray) -> tuple[FloatArray, int]:
-        """Return the (n, columns) A of a tile for inputs (n, rows), and how many readings were flagged.
+        0 A where one of both has no value: the other alone would count as half of the current, with its offset.
+        """
+        current, lost, flagged = self._read(tile, np.stack([a, -a], axis=1).reshape(-1, a.shape[1]))
+        return np.where(lost[0::2] == lost[1::2], (current[0::2] - current[1::2]) / 2, 0.0), flagged
+
+    def _read(self, tile: Tile, a: FloatArray) -> tuple[FloatArray, BoolArray, int]:
+        """Return the (n, columns) A of a tile for inputs (n, rows), which have no value, and how many are flagged.
 
         Patterns without a value are read twice; a reading that then has none counts as 0 A. A reading beyond the range
         of the converter keeps its end value: a short is there in every repetition.
@@ -175,13 +178,12 @@ class ProgrammedChip:
         sense = (Sense if s.keep is Keep.ALL else Glance)(bias, cols, s.aperture)
         reading = self._die.sense(sense)
         current, flag = reading.current, reading.flag
-        lost = ((flag & (Flag.INVALID | Flag.UNKNOWN)) != 0) | ~np.isfinite(current)
-        again = np.flatnonzero(lost.any(axis=1))
+        again = np.flatnonzero(_lost(current, flag).any(axis=1))
         if len(again):
             repeated = self._die.sense(sense.take(again))
             current, flag = current.copy(), flag.copy()
             current[again], flag[again] = repeated.current, repeated.flag
-        return np.where(np.isfinite(current), current, 0.0), int((flag != 0).sum())
+        return np.where(np.isfinite(current), current, 0.0), _lost(current, flag), int((flag != 0).sum())
 
     def normalise(self, k: int, current: FloatArray) -> FloatArray:
         """Return (..., n_out), differences of the columns of pairs in units of v_read (G_P - G_AP) trained scale.
@@ -222,3 +224,9 @@ class ProgrammedChip:
             z = z if adjust is None else adjust(k, a, z)
             a = self._settings.activation.drive(activate(z, scales[k], bias))
         return ChipOutputs(z, currents, ideals)
+
+
+def _lost(current: FloatArray, flag: FlagArray) -> BoolArray:
+    """Return which readings (n, columns) have no value."""
+    lost: BoolArray = ((flag & (Flag.INVALID | Flag.UNKNOWN)) != 0) | ~np.isfinite(current)
+    return lost

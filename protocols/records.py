@@ -349,7 +349,8 @@ class Inference(Record):
     error_worst: Ratios
     """(K,), largest magnitude of the same"""
     flagged: IntArray
-    """(K,), readings still flagged after a repetition; one without a value counts as 0 A"""
+    """(K,), readings still flagged after a repetition, two of a vector that is read with both signs; one without a
+    value counts as 0 A, and so does such a pair of which one has none"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

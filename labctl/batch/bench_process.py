@@ -7,8 +7,8 @@ the true state of a die. When its parent is gone it ends between two operations 
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -107,6 +107,8 @@ class _Owner:
         """Injected faults that have happened, in any thread, and have not been sent."""
         self._owed = 0
         """Answers of the parent that have not been taken."""
+        self._busy = self._put_off = False
+        """Whether a message is under way, and whether an interruption waits for its end."""
 
     def say(self, *message: Any) -> None:
         """Send a message to the parent; a parent that is gone is noticed at the next safe point."""
@@ -114,8 +116,8 @@ class _Owner:
             self._settle()
             while self._struck:
                 fault, detail = self._struck.popleft()
-                self._line.send(("notify", fault.die, "fault", (fault, detail)))
-            self._line.send(message)
+                self._send(("notify", fault.die, "fault", (fault, detail)))
+            self._send(message)
         except (OSError, EOFError):
             return
 
@@ -128,11 +130,28 @@ class _Owner:
         """Call a function of the parent; return what waits for its end. InstrumentError if the parent is gone."""
         self._settled()
         try:
-            self._line.send(("call", what, arguments))
+            self._send(("call", what, arguments), answers=1)
         except OSError as error:
             raise InstrumentError(f"{ORPHANED}: nobody answers") from error
-        self._owed += 1
         return self._settled
+
+    def _send(self, message: tuple[Any, ...], answers: int = 0) -> None:
+        """Send a message whole, and count the answers that it will have."""
+        with self._whole():
+            self._line.send(message)
+            self._owed += answers
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Put an interruption off while the block lasts: a message is sent or taken, and its answer is counted."""
+        self._busy, self._put_off = True, False
+        try:
+            yield
+        finally:
+            self._busy = False
+            if self._put_off and self._stop.interruptible:
+                self._put_off = False
+                raise KeyboardInterrupt
 
     def _settled(self) -> Any:
         """Take the answers of the parent and return the last one; InstrumentError if the parent is gone."""
@@ -145,14 +164,18 @@ class _Owner:
         """Take the answers that nobody has taken, such as that of a call that was interrupted; return the last one."""
         answer = None
         while self._owed:
-            answer = self._line.recv()
-            self._owed -= 1
+            self._line.poll(None)  # an interruption may end the wait, and the answer is taken later
+            with self._whole():
+                answer = self._line.recv()
+                self._owed -= 1
         return answer
 
     def hurry(self, number: int, frame: FrameType | None) -> None:
         """Interrupt the die, where the interruption is caught."""
         if self._stop.interruptible:
-            raise KeyboardInterrupt
+            self._put_off = self._busy
+            if not self._busy:
+                raise KeyboardInterrupt
 
     def _reason(self, die: str) -> str | None:
         if self._parent is not None and not self._parent.is_alive():

@@ -313,9 +313,10 @@ class BenchExecutor:
     def _result(self, result: DieResult) -> None:
         job, self._job, self._deadline = self._job, None, float("inf")
         if result.unsealed and job is not None:
-            self._results.seal(job, result)
+            # first what the run's journal has to know
             self.notify(result.die, "state", State.SEALING)
             self.notify(result.die, "measured", result)
+            self._results.seal(job, result)
             return
         lost = result.state is State.INTERRUPTED and result.outcome.exit_code in (ExitCode.STOPPED, ExitCode.NOT_OFF)
         if not lost:

@@ -35,7 +35,10 @@ class StopRules(Model):
 
 
 class Budgets(Model):
-    """Budgets of a run. That of touches per pad is in the bench file, that of pulses per cell under 'limits'."""
+    """Budgets of a run. That of touches per pad is in the bench file, that of pulses per cell under 'limits'.
+
+    The time of a die of a bench ends when it was measured; its sealing goes on beside the next one.
+    """
 
     time: Second | None = Field(default=None, gt=0, description="no die is begun that would not end in time, e.g. 14 h")
 

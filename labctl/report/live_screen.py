@@ -35,7 +35,7 @@ def line(now: Now) -> str:
         parts.append(f"ends {ends(now)}")
     for u in now.under_way[:2]:
         figures = f" ({', '.join(u.figures)})" if u.figures else ""
-        parts.append(" ".join([u.die, u.stage or u.state, *_percent(u.share)]) + figures)
+        parts.append(" ".join([u.die, u.doing, *_percent(u.share)]) + figures)
     parts += [f"last {now.last}"] if now.last and now.alive else []
     if not now.alive:
         parts.append(now.text)
@@ -91,7 +91,7 @@ def _rows(now: Now) -> list[tuple[str, RenderableType]]:
         rows.append(("ends", Text(ends(now) if now.left is not None else unknown)))
     for u in now.under_way[:3]:
         again = [f"try {u.try_no}"] if u.try_no > 1 else []
-        progress = ", ".join([f" {u.stage or u.state}", *again, duration(u.seconds), *_percent(u.share)])
+        progress = ", ".join([f" {u.doing}", *again, duration(u.seconds), *_percent(u.share)])
         rows.append(("now", Text.assemble((u.die, "bold"), progress)))
         if u.figures:
             rows.append(("", Text(", ".join(u.figures))))

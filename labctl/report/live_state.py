@@ -59,6 +59,11 @@ class UnderWay:
     figures: tuple[str, ...]
     committed: float
 
+    @property
+    def doing(self) -> str:
+        """What is being done with it: its stage, or its state where it has no stage yet or none any more."""
+        return self.state if self.state == State.SEALING else self.stage or self.state
+
 
 @dataclass(frozen=True)
 class Mark:

@@ -84,11 +84,14 @@ def test_a_part_that_was_looked_ahead_to_has_the_events_that_it_has_alone_and_an
     for cuts in ([0, 7, 14, 21, 28, N], [0, 7, 9, 40, N]):  # as long as the one before, or not
         whole = at_random(rng, kind)
         board.check(whole)
-        assert board._compiled.look_ahead(pace) is None
+        ahead = board._compiled.look_ahead(pace)
+        assert ahead is None
         for begin, end in itertools.pairwise(cuts):
             part = whole.take(slice(begin, end))
             board.check(part)
             assert_as_alone(board, part, **options)
+            if ahead is not None and len(ahead[0].records) == len(board._events(part)[0].records):
+                assert board._events(part)[0] is ahead[0]  # not made once more
             ahead = board._compiled.look_ahead(pace)
             if end == N:
                 assert ahead is None

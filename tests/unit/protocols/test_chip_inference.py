@@ -290,6 +290,26 @@ def test_reading_both_ways_leaves_what_changes_its_sign_with_the_inputs() -> Non
     assert both > 1.5 * one_way
 
 
+def test_of_a_vector_of_which_one_sign_has_no_value_nothing_counts() -> None:
+    class Losing(NominalDie):
+        """The second column has no value where the sum of the inputs is above 0 V, as often as it is read."""
+
+        def _sense(self, sense: Sense) -> Reading:
+            reading = super()._sense(sense)
+            lost = (sense.cols == 1) & (sense.bias.row.sum(axis=1, keepdims=True) > 0)
+            reading.current[lost], reading.flag[lost] = 0.0, Flag.INVALID
+            return reading
+
+    readout = chip().readout.model_copy(update={"both_ways": True})
+    plain, lossy = (
+        of(list(chip(count=1, readout=readout).run(die, History())), LayerCurrent)[0]
+        for die in (nominal(), Losing(GEOMETRY, NOMINAL, timing=len))
+    )
+    assert np.abs(plain.untuned[:, 1]).min() > 0
+    assert np.all(lossy.untuned[:, 1] == 0)
+    np.testing.assert_array_equal(lossy.untuned[:, 0], plain.untuned[:, 0])
+
+
 def test_the_first_test_samples_are_classified_and_no_others():
     few = {"tune_on": 20, "samples_kept": 4, "scales": 5}
     whole, part = (chip(readout=ChipReadout(**few, test_on=test_on)) for test_on in (None, 6))

@@ -91,7 +91,7 @@ def drifting(at):
     return fate
 
 
-def carry_out(folder, fate, width=1, *, log=None, **batch):
+def carry_out(folder, fate, width=1, *, log=None, kind=None, **batch):
     """Run a campaign with a golden die, or go on with that of `log`; return how it ended and its state."""
     batch = Batch(golden=GOLDEN, **batch)
     folder.mkdir(exist_ok=True)
@@ -99,7 +99,9 @@ def carry_out(folder, fate, width=1, *, log=None, **batch):
     jobs = {n: Job(folder, Site(n, KIND, 1, (k, 0)), LIMITS) for k, n in enumerate(DIES)}
     visits = ReferenceVisits.of(batch, Job(folder, Site("G", KIND, 1, (7, 2)), LIMITS, stages=(MapCells(),)))
     going = requests.session(folder)
-    engine = Scheduler(log, jobs, Rules(batch), going, lambda notify: FatedExecutor(width, fate), visits=visits)
+    engine = Scheduler(
+        log, jobs, Rules(batch), going, kind or (lambda notify: FatedExecutor(width, fate)), visits=visits
+    )
     ending = engine.run()
     requests.close(going)
     log.finish()
@@ -260,3 +262,31 @@ def test_a_simulated_golden_die_is_the_same_at_each_visit_and_its_noise_is_not()
     np.testing.assert_array_equal(maps[0], maps[2])
     assert (maps[0] != maps[1]).any()
     np.testing.assert_array_equal(dies[0].truth()["state"], dies[1].truth()["state"])
+
+
+def test_no_die_begins_beside_one_that_is_being_sealed_since_a_visit_may_have_to_judge_it(tmp_path):
+    beside = []
+
+    class Sealing(FatedExecutor):
+        """A bench whose dies are measured at once and sealed when the scheduler has looked for another one."""
+
+        looked = False
+
+        def __init__(self, notify):
+            super().__init__(1, fine)
+            self.notify = notify
+
+        def begin(self, job):
+            super().begin(job)
+            beside.append(len(self._hand))
+            outcome, figures = fine(job)
+            self.notify(job.die, "state", State.SEALING)
+            self.notify(job.die, "measured", DieResult(job.die, "good", outcome, [], figures=figures, unsealed=True))
+
+        def wait(self, seconds):
+            self.looked = not self.looked
+            return [] if self.looked else super().wait(seconds)
+
+    ending, state = carry_out(tmp_path / "run", fine, kind=Sealing)
+    assert (ending.code, {die.state for die in state.dies.values()}) == (0, {State.DONE})
+    assert set(beside) == {1}

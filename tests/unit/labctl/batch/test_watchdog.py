@@ -9,6 +9,7 @@ import os
 import signal
 import sqlite3
 import time
+from collections import deque
 from types import SimpleNamespace
 
 import pytest
@@ -24,9 +25,11 @@ from labctl.config.rules import Batch
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LeftUnverified
 from labctl.core.events import Alarm, WatchdogActed
+from labctl.core.exit_codes import Status
+from labctl.core.outcome import Outcome
 from labctl.core.planned_fault import PlannedFault
 from labctl.core.site import Site
-from labctl.execution.die_job import Job
+from labctl.execution.die_job import DieResult, Job
 from labctl.station.bench_setup import Station
 from labctl.station.hand_session import bench_limits
 from labctl.storage.manifest import FORMAT
@@ -308,3 +311,48 @@ def test_faults_injected_into_the_twin_are_told_whichever_process_has_it(tmp_pat
         executor.close_twin()
     assert told == [("D0", "fault", 1)]
     assert [message[:3] for message in sent] == [("left",), ("notify", "D0", "fault"), ("left",)]
+
+
+def test_a_die_is_said_to_be_sealed_before_its_sealing_begins(tmp_path):
+    bench = Bench.model_validate(BENCH, context={"file": True})
+    executor, order = BenchExecutor(Station(bench, (), sim="bytes"), STAGES, None, lambda text: True), []
+    executor.reporting_to(lambda die, what, detail: order.append((die, what)))
+    executor._results = SimpleNamespace(seal=lambda job, result: order.append((job.die, "sealed")))
+    executor._job = SimpleNamespace(die="D0")
+    executor._receive(("result", DieResult("D0", "good", Outcome(Status.SUCCESS), [], unsealed=True)))
+    assert order == [("D0", "state"), ("D0", "measured"), ("D0", "sealed")]
+
+
+@pytest.mark.parametrize("when", ["send", "poll", "recv"])
+def test_a_call_that_was_interrupted_leaves_no_answer_to_the_next_one_and_nothing_waits(when):
+    answers, asked = deque(), []
+
+    class Line:
+        """A parent that answers a call by its arguments; the first time that it is used as `when` says, ^C comes."""
+
+        came = False
+
+        def interrupted(self, what):
+            if what == when and not self.came:
+                self.came = True
+                owner.hurry(0, None)
+
+        def send(self, message):
+            asked.append(message)
+            answers.append(message[2])
+            self.interrupted("send")
+
+        def poll(self, timeout):
+            self.interrupted("poll")
+            return bool(answers)
+
+        def recv(self):
+            answer = answers.popleft()
+            self.interrupted("recv")
+            return answer
+
+    owner = _Owner(Line(), None)
+    with owner._stop.may_interrupt(), pytest.raises(KeyboardInterrupt):
+        owner.call("truth", 1)
+    assert owner.call("truth", 2) == (2,)
+    assert (len(asked), owner._owed, len(answers)) == (2, 0, 0)

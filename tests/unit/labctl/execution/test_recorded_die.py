@@ -17,6 +17,7 @@ from labctl.execution.nominal_die import NominalDie
 from labctl.execution.recorded_die import RecordedDie
 from labctl.execution.replay import Mismatch, Replay
 from labctl.execution.stop import Stop
+from labctl.storage import journal as journal_module
 from labctl.storage.journal import Journal
 from labctl.storage.stress import DieInfo, stress_of_journal
 from protocols.bias import read_bias
@@ -309,11 +310,19 @@ class Busy(NominalDie):
         return super()._sense(sense)
 
 
-def test_a_chunk_that_was_prepared_while_the_one_before_was_carried_out_is_the_same(tmp_path):
-    rng, rows, patterns = np.random.default_rng(3), [], []
+def test_a_chunk_that_was_prepared_while_the_one_before_was_carried_out_is_the_same(tmp_path, monkeypatch):
+    rng, rows, patterns, taken = np.random.default_rng(3), [], [], []
+    named = journal_module._named
+
+    def taking(array, path, keep, parts=None):
+        taken[-1] += parts is not None
+        return named(array, path, keep, parts)
+
+    monkeypatch.setattr(journal_module, "_named", taking)
     bias = Bias(rng.random((7, 3)) * 0.1, np.zeros((7, 4)))
     for waits in (False, True):
         die = Busy(waits)
+        taken.append(0)
         with Journal.create(tmp_path / str(waits), META) as journal:
             recorded = RecordedDie(Limited(die, LIMITS), Replay(journal, Rebuild.NOTHING), "stage")
             recorded.perform(Sense(bias, np.zeros((7, 1), int), 1e-3))
@@ -323,6 +332,7 @@ def test_a_chunk_that_was_prepared_while_the_one_before_was_carried_out_is_the_s
     assert len(patterns[0]) == 10
     assert patterns[0] == patterns[1]
     assert rows[0] == rows[1]
+    assert taken == [0, 5 * (6 + 2)]  # the five arrays of every chunk but the first of its operation
 
 
 def test_the_world_has_the_number_of_an_operation_before_it_begins_and_is_told_before_its_row_is_written(tmp_path):

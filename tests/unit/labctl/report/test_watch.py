@@ -63,6 +63,17 @@ def test_a_run_that_goes_on(going: Path) -> None:
     assert now.used > 10_000
 
 
+def test_a_die_that_is_being_sealed_is_said_to_be_while_its_last_stage_stays_in_the_journal(going: Path) -> None:
+    with Runlog.open(going) as log:
+        log.set_state("D", State.SEALING, 1)
+    now = Watcher(going).snapshot()
+    (d,) = now.under_way
+    assert (d.state, d.stage, d.doing) == ("sealing", "survey", "sealing")
+    assert "; D sealing " in line(now)
+    assert "survey" not in line(now)
+    assert " sealing, " in drawn(now, 120, 40)
+
+
 def test_a_bench_that_is_switched_off_is_an_alarm_of_the_runs_that_need_it(tmp_path: Path) -> None:
     meta = {"name": "n", "instruments": {"smu": "TCPIP::192.0.2.5::INSTR"}, "dies": [{"name": "A", "at": [2, 1]}]}
     log = Runlog.create(tmp_path / "run", meta)
