@@ -19,6 +19,9 @@ from statistics import NormalDist, fmean, stdev
 
 from labctl.config.pass_range import PassRange
 
+_FEWEST = 3
+"""Dies from which Cpk is told: the spread of two is a chance of one difference."""
+
 _Z = NormalDist().inv_cdf(0.975)
 
 
@@ -31,7 +34,7 @@ class Capability:
         dies: with a value; `unknown`: dies whose value is NaN, which pass no limit.
         below, above: dies beyond the limits.
         sigma: standard deviation from die to die, None of one die.
-        cpl, cpu: None without that limit, or where sigma is None or 0.
+        cpl, cpu: None without that limit, of fewer than three dies, or where sigma is 0.
         interval: 95 %, of Cpk.
     """
 
@@ -71,8 +74,9 @@ def capability(figure: str, values: Iterable[float], limits: PassRange) -> Capab
     high = limits.high if math.isfinite(limits.high) else None
     mean = fmean(known) if known else None
     sigma = stdev(known) if len(known) > 1 else None
-    cpl = (mean - low) / (3 * sigma) if mean is not None and sigma and low is not None else None
-    cpu = (high - mean) / (3 * sigma) if mean is not None and sigma and high is not None else None
+    spread = sigma if len(known) >= _FEWEST else None
+    cpl = (mean - low) / (3 * spread) if mean is not None and spread and low is not None else None
+    cpu = (high - mean) / (3 * spread) if mean is not None and spread and high is not None else None
     sides = [value for value in (cpl, cpu) if value is not None]
     interval = None
     if sides:

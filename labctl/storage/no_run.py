@@ -108,7 +108,7 @@ def _folder(path: Path) -> str:
         return "it is the journal of a die"
     if (path / "run.json").is_file():
         if _by_hand(path / "run.json"):
-            return "it is a session by hand or in Python, whose dies nobody has judged"
+            return "it is a session by hand or in Python, which has no figures; labctl show and labctl.open_run read it"
         return "it has a run.json, and the journal of the run is gone (journal.db)"
     runs = [one for one in sorted(path.iterdir())[:1000] if (one / "run.json").is_file()]
     if runs:

@@ -41,8 +41,13 @@ def test_what_equals_a_limit_passes_as_the_rule_says() -> None:
 def test_without_a_limit_or_a_spread_there_is_no_cpk() -> None:
     assert capability("r_p", VALUES, PassRange()).cpk is None
     assert capability("r_p", [10.0], PassRange(low=4.0)).cpk is None
-    assert capability("r_p", [10.0, 10.0], PassRange(low=4.0)).cpk is None
+    assert capability("r_p", [10.0, 10.0, 10.0], PassRange(low=4.0)).cpk is None
     assert capability("r_p", [], PassRange(low=4.0)).mean is None
+
+
+def test_two_dies_have_a_spread_and_no_cpk() -> None:
+    one = capability("tmr", [1.03129, 1.03127], PassRange(low=1.08))
+    assert (one.sigma, one.cpk, one.interval) == (pytest.approx(1.41e-5, rel=0.01), None, None)
 
 
 def test_a_value_that_could_not_be_computed_is_counted_apart() -> None:
