@@ -8,8 +8,11 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections import deque
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -33,7 +36,7 @@ from labctl.execution.die_job import DieResult, Job
 from labctl.station.bench_setup import Station
 from labctl.station.hand_session import bench_limits
 from labctl.storage.manifest import FORMAT
-from labctl.storage.run_log import Runlog
+from labctl.storage.run_log import Runlog, read_state
 from protocols.by_hand import MapCells, PulseCell
 from sim_backend.description import DieDescription
 from sim_backend.emulators.link import Fault
@@ -58,14 +61,18 @@ DEAF = {"patience": "1 s"}
 
 
 class Night:
-    """A run of two dies on the twin; `at` is called with (night, die, what, detail) for every message of the worker."""
+    """A run of two dies on the twin; `at` is called with (night, die, what, detail) for every message of the worker.
 
-    def __init__(self, folder, at=lambda *message: None, *, sim="tcp", batch=None, waits=ANSWERING):
+    Args:
+        log: of a run that goes on.
+    """
+
+    def __init__(self, folder, at=lambda *message: None, *, sim="tcp", batch=None, waits=ANSWERING, log=None):
         instruments = {name: {**entry, **waits} for name, entry in BENCH["instruments"].items()}
         bench = Bench.model_validate({**BENCH, "instruments": instruments}, context={"file": True})
         description = DieDescription.model_validate(DIE, context={"file": True})
         subjects = tuple(Site(f"D{k}", description, 5 + k, (k, 0)) for k in range(2))
-        (folder / "dies").mkdir(parents=True)
+        (folder / "dies").mkdir(parents=True, exist_ok=True)
         dies = [{"name": s.name, "at": list(s.at)} for s in subjects]
         meta = {"format": FORMAT, "name": "night", "files": {}, "dies": dies}
         (folder / "run.json").write_text(json.dumps(meta))
@@ -74,7 +81,7 @@ class Night:
         self.executor = BenchExecutor(
             Station(bench, subjects, sim=sim), STAGES, self.going, lambda text: True, monotonic=self.monotonic
         )
-        self.log = Runlog.create(folder, meta)
+        self.log = log or Runlog.create(folder, meta)
         self.executor.say = self.log.write
         jobs = {s.name: Job(folder, s, bench_limits(bench)) for s in subjects}
         self.died = 0.0
@@ -148,10 +155,10 @@ def once(what, act, die="D0", nth=1):
 
 
 def learned(night):
-    """Return the state of every cell that was mapped, and of those that were pulsed, by die."""
+    """Return conductance, S, and state of every cell that was mapped, and whether those switched that were pulsed."""
     run = open_run(night.folder)
-    tables = {"kernel_map": "state", "cell_pulse": "verified"}
-    return {name: [run.table(t, name)[column].tolist() for t, column in tables.items()] for name in run.dies}
+    columns = (("kernel_map", "conductance"), ("kernel_map", "state"), ("cell_pulse", "verified"))
+    return {name: [run.table(table, name)[column].tolist() for table, column in columns] for name in run.dies}
 
 
 @pytest.fixture(scope="module")
@@ -356,3 +363,52 @@ def test_a_call_that_was_interrupted_leaves_no_answer_to_the_next_one_and_nothin
         owner.call("truth", 1)
     assert owner.call("truth", 2) == (2,)
     assert (len(asked), owner._owed, len(answers)) == (2, 0, 0)
+
+
+BROKEN_OFF = """
+import os, pathlib, signal, sys, types
+
+def stopped():
+    child = start()
+    os.kill(child.process.pid, signal.SIGSTOP)
+    sealers.append(child.process.pid)
+    return child
+
+def kill_all(night):
+    for pid in (night.executor._process.pid, *sealers, os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+
+if __name__ == "__main__":
+    folder, root = map(pathlib.Path, sys.argv[1:])
+    sys.modules["tests"] = types.ModuleType("tests")  # these, and none that some distribution has installed
+    sys.modules["tests"].__path__ = [str(root / "tests")]
+    from labctl.storage import sealing
+    from tests.unit.labctl.batch.test_watchdog import Night, once
+
+    start, sealers = sealing._Child.start, []
+    sealing._Child.start = stopped
+    Night(folder, once("patterns", kill_all, "D1", nth=2)).run()
+"""
+
+
+@pytest.mark.slow
+def test_killed_while_one_die_is_sealed_and_the_next_measured_the_first_is_only_sealed_and_both_are_as_ever(
+    tmp_path, calm
+):
+    folder, script = tmp_path / "run", tmp_path / "broken_off.py"
+    script.write_text(BROKEN_OFF)
+    root = Path(__file__).parents[4]
+    ended = subprocess.run([sys.executable, script, folder, root], cwd=root)
+    assert ended.returncode == -signal.SIGKILL
+    assert [die.state for die in read_state(folder).subjects] == [State.SEALING, State.RUNNING]
+    assert list((folder / "dies").glob("*.h5")) == []
+    journal, heard = (folder / "dies" / "D0" / "journal.db").read_bytes(), []
+    night = Night(folder, lambda night, *message: heard.append(message), log=Runlog.open(folder))
+    assert night.run().code == 0
+    night.assert_safe()
+    assert night.states == [State.DONE] * 2
+    assert [len(die.tries) for die in night.log.state.subjects] == [1, 1]
+    assert (folder / "dies" / "D0" / "journal.db").read_bytes() == journal
+    # an approach is what an instrument hears of a die first
+    assert [die for die, what, detail in heard if (what, detail) == ("stage", "approach")] == ["D1"]
+    assert learned(night) == calm
