@@ -10,8 +10,8 @@ from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
 from tests.e2e.test_benchmarks import soak  # noqa: F401 - a fixture
 
-SEED = 3
-"""Draws for three small dies: one does not answer, another one is dead."""
+SEED = 1986
+"""Draws for three small dies: one does not answer, in the middle of its operations, and another one is dead."""
 WORDS = ("--faults", "typical", "--seed", SEED)
 
 
@@ -31,7 +31,7 @@ def test_a_real_bench_is_refused_before_anything_is_read(labctl, campaign, tmp_p
 
 def test_a_plan_lists_what_will_happen(labctl, campaign):
     done = labctl("plan", campaign, *WORDS, "--json")
-    assert "a rehearsal, and no measurement: injected faults (typical, seed 3), 2 drawn" in done.stderr
+    assert "a rehearsal, and no measurement: injected faults (typical, seed 1986), 2 drawn" in done.stderr
     assert "  2. dead die: die D2, on the way to the die" in done.stderr
     faults = json.loads(done.stdout)["faults"]
     assert [(fault["kind"], fault["die"]) for fault in faults["list"]] == [("no answer", "D1"), ("dead die", "D2")]
