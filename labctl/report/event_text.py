@@ -156,8 +156,8 @@ def event(event: RunEvent | UnknownEvent, declared: Figures) -> tuple[Level, str
 
 def warned(state: RunState, declared: Figures) -> str:
     """Return the last warning or alarm of a run and how many there are, "" without any; ends of dies are none here."""
-    told = [event(row.event, declared) for row in state.events if not isinstance(row.event, RunEnded)]
-    texts = [f"{die}: {text}" if die else text for level, die, text in told if level in (Level.WARNING, Level.ALARM)]
+    parts = [event(row.event, declared) for row in state.events if not isinstance(row.event, RunEnded)]
+    texts = [f"{die}: {text}" if die else text for level, die, text in parts if level in (Level.WARNING, Level.ALARM)]
     if not texts:
         return ""
     many = f", the last of {len(texts)}; all stand in the report" if len(texts) > 1 else ""

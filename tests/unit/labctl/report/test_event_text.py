@@ -183,5 +183,5 @@ def test_the_last_warning_is_told_and_how_many_there_are() -> None:
     rows = [SimpleNamespace(event=e) for e in events]
     assert warned(RunState({}, {}), FIGURES) == ""
     assert warned(RunState({}, {}, tuple(rows[:1])), FIGURES) == "Warning: hot"  # type: ignore[arg-type]
-    told = warned(RunState({}, {}, tuple(rows)), FIGURES)  # type: ignore[arg-type]
-    assert told == "Warning, the last of 2; all stand in the report: D1: stuck"
+    text = warned(RunState({}, {}, tuple(rows)), FIGURES)  # type: ignore[arg-type]
+    assert text == "Warning, the last of 2; all stand in the report: D1: stuck"

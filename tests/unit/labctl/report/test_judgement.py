@@ -117,7 +117,7 @@ def test_a_good_rule_before_takes_a_limit_away_if_both_can_be_true(good: str, li
 
 
 def test_codes_of_relays_in_a_row_are_one_cause() -> None:
-    told = "matrix: closed should be 1A01, 1H02, 1H03 and 22 more; missing 2B09, too many 2B08. Look at its cards"
-    assert judgement.cause_of("D55", 7, "", told, {}) == (
+    reason = "matrix: closed should be 1A01, 1H02, 1H03 and 22 more; missing 2B09, too many 2B08. Look at its cards"
+    assert judgement.cause_of("D55", 7, "", reason, {}) == (
         "matrix: closed should be …; missing …, too many …. Look at its cards"
     )
