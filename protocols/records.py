@@ -349,8 +349,7 @@ class Inference(Record):
     error_worst: Ratios
     """(K,), largest magnitude of the same"""
     flagged: IntArray
-    """(K,), readings still flagged after a repetition, two of a vector that is read with both signs; one without a
-    value counts as 0 A, and so does such a pair of which one has none"""
+    """(K,), readings still flagged when repeated, two of a vector read both ways; without a value it counts as 0 A"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
