@@ -6,6 +6,7 @@ The protocol: https://chromedevtools.github.io/devtools-protocol/.
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,7 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            assert select.select([self._read], [], [], PATIENCE)[0], "the browser says nothing"
             data = os.read(self._read, 1 << 16)
             assert data, "the browser is gone"
             self._buffer += data
@@ -71,15 +73,17 @@ class Browser:
         return result
 
     def open(self, url: str, *, width: int, dark: bool = False) -> None:
-        self.events.clear()
+        """Load a page anew, whatever is shown: to another fragment of the same address it would only be scrolled."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
         )
-        self.call("Page.navigate", url=url)
-        while not any(e.get("method") == "Page.loadEventFired" for e in self.events):
-            self.events.append(self._next())
+        for address in ("about:blank", url):
+            self.events.clear()
+            self.call("Page.navigate", url=address)
+            while not any(e.get("method") == "Page.loadEventFired" for e in self.events):
+                self.events.append(self._next())
 
     def ask(self, script: str) -> Any:
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)

@@ -48,7 +48,6 @@ def test_every_page_fits_and_loads_nothing_from_elsewhere(
 ) -> None:
     url, _ = served
     for path, dies in (("", 0), ("runs/going", 7), ("runs/ended", 7), ("runs/ended#die-B", 7)):
-        browser.open("about:blank", width=width, dark=dark)
         browser.open(url + path, width=width, dark=dark)
         assert browser.ask("document.querySelector('h1').textContent") != ""
         if "#" in path:
