@@ -13,7 +13,6 @@ from typing import TypeVar
 import numpy as np
 
 from instruments.daffodil_client import Client, LeaseLost
-from instruments.daffodil_compiled import BATCH
 from instruments.daffodil_events import Events, Records
 from instruments.daffodil_plan import PATTERNS, Options, Plan
 from instruments.daffodil_program import VOID, Ended, answer_of, attempts_of, joined, lost_of, program_of, void_of
@@ -212,7 +211,7 @@ class Daffodil(Plan):
     def _look_ahead(self) -> None:
         """Make the message of the part of an operation that comes next, if it will be one."""
         ahead = self._compiled.look_ahead(self._options.pace)
-        if ahead is not None and len(list(_batches(ahead[1]))) == 1:
+        if ahead is not None and len(list(_batches(ahead[1], self._options.batch))) == 1:
             ahead[0].packed  # noqa: B018 - it is kept
 
     def _taken(self, act: Callable[[], T]) -> T:
@@ -234,7 +233,7 @@ class Daffodil(Plan):
         every = np.full((int(read.sum()), reg.LINES), -1)
         late = np.zeros(len(events), np.bool_)
         number = np.cumsum(read) - 1
-        parts = list(_batches(seconds))
+        parts = list(_batches(seconds, self._options.batch))
         for part in parts:
             records = events.records[part]
             text = events.packed if len(parts) == 1 else packed.pack(records.tobytes())
@@ -331,13 +330,16 @@ def _of(cells: IntArray, made: Mapping[str, IntArray]) -> dict[str, IntArray]:
     return {**made, "cell": cells[made["cell"]]}
 
 
-def _batches(seconds: FloatArray) -> Iterator[slice]:
-    """Yield the parts of events of predicted times (n,) s that are one batch each; a pulse and its read are in one."""
+def _batches(seconds: FloatArray, longest: Second) -> Iterator[slice]:
+    """Yield the parts of events of predicted times (n,) s that are a batch of up to `longest` s each.
+
+    A pulse and its read are in one.
+    """
     sums = np.cumsum(seconds)
     start, n = 0, len(sums)
     while start < n:
         base = 0.0 if start == 0 else float(sums[start - 1])
-        stop = int(np.searchsorted(sums, base + BATCH, side="right"))
+        stop = int(np.searchsorted(sums, base + longest, side="right"))
         stop = min(max(stop, start + 2), start + PATTERNS, n)
         yield slice(start, stop)
         start = stop

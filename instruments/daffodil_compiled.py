@@ -21,8 +21,8 @@ from labctl.core.cell_voltage import one_if_all_alike
 from labctl.core.operations import Pulse, Sense
 from labctl.core.units import FloatArray, Second
 
-BATCH: Second = 1.0
-"""Longest predicted time of one batch."""
+BATCH: Second = 2.0
+"""Predicted time of one batch, and of a chunk: what a board carries out by itself is bounded by its lease."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +65,10 @@ class _Whole:
 
 
 class Compiled:
-    """The events of the last operation, and of the last one that was longer than a batch."""
+    """The events of the last operation, and of the last one that was longer than a batch of `longest` s."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: Second = BATCH) -> None:
+        self._longest = longest
         self._last: tuple[Sense | Pulse, Events, FloatArray] | None = None
         self._whole: _Whole | None = None
         self._ahead: tuple[_Whole, int, Events, FloatArray] | None = None
@@ -97,7 +98,7 @@ class Compiled:
             if whole is not None and is_part:
                 done = whole.done + len(operation)
                 self._whole = replace(whole, done=done) if done < whole.n else None
-            elif float(seconds.sum()) > BATCH:
+            elif float(seconds.sum()) > self._longest:
                 self._whole = _Whole.of(operation, events)
             self._last = operation, rested, seconds
         return self._last[1:]

@@ -67,6 +67,11 @@ class Options(Analogue):
         return self.message + self.n_cols * self.conversion
 
     @property
+    def batch(self) -> Second:
+        """Longest predicted time of one batch, s: half a lease at most."""
+        return min(BATCH, self.lease / 2)
+
+    @property
     def pace(self) -> Pace:
         """Times of the board."""
         return Pace(self.clock, self.settle, self.rest, self.conversion, self.dac_write)
@@ -82,7 +87,7 @@ class Plan(BoardPlan):
 
     def __init__(self, options: Options, nominal: Nominal, polarity: int) -> None:
         self._options = options
-        self._compiled = Compiled()
+        self._compiled = Compiled(options.batch)
         self._plan: tuple[WritePlan, FloatArray] | None = None
         """The last write plan, and the time of one pulse and its read on each of its cells, (N,) s."""
         self._lines = Lines(options, options.n_rows, options.n_cols, options.bad_rows, options.bad_cols)
@@ -93,12 +98,12 @@ class Plan(BoardPlan):
     def turn_to(self, nominal: Nominal, polarity: int) -> None:
         """Take another die: its nominal conductances and its polarity; nothing is driven."""
         super().turn_to(nominal, polarity)
-        self._compiled, self._plan = Compiled(), None
+        self._compiled, self._plan = Compiled(self._options.batch), None
 
     def keep_within(self, limits: Limits) -> None:
         """Judge bad lines, which float, by `limits`, and have the board refuse codes beyond them as well."""
         super().keep_within(limits)
-        self._compiled, self._plan = Compiled(), None
+        self._compiled, self._plan = Compiled(self._options.batch), None
 
     def applied(self, bias: Bias) -> Bias:
         """Return a bias as the converters apply it, towards 0 V in steps; lines that are not connected float.
@@ -122,8 +127,13 @@ class Plan(BoardPlan):
             case _:
                 raise unknown_operation(self, operation)
         seconds = float(times.sum())
-        batches = 1 + int(seconds / BATCH) + len(events) // PATTERNS
+        batches = 1 + int(seconds / self._options.batch) + len(events) // PATTERNS
         return self._options.message_time * batches + seconds
+
+    @property
+    def chunk(self) -> Second:
+        """Bench time of the reads and pulses between two safe points, s: a batch."""
+        return self._options.batch
 
     @property
     def scripts(self) -> Scripts:
@@ -140,7 +150,7 @@ class Plan(BoardPlan):
             return self._traffic_of_plan(operation)
         events, times = self._events(operation)
         records, n = events.records, len(events)
-        batches = 1 + int(float(times.sum()) / BATCH) + n // PATTERNS
+        batches = 1 + int(float(times.sum()) / self._options.batch) + n // PATTERNS
         codes = int(((records["read"][:, None] >> np.arange(reg.LINES)) & 1).sum())
         return n + _rests(records) + batches, round(_packed(records) + 8 / 3 * codes)
 

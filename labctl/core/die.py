@@ -98,6 +98,11 @@ class DieBase(ABC):
         """How write plans are carried out inside an instrument, as one operation each; None: by the host loop."""
         return None
 
+    @property
+    def chunk(self) -> Second | None:
+        """Bench time of the reads and pulses between two safe points, s; None: that of any die."""
+        return None
+
     @abstractmethod
     def check(self, operation: Operation) -> Second:
         """Return the predicted time of `operation`, in s; BenchError if it cannot be realised. No I/O."""
@@ -179,6 +184,12 @@ class DieWrapper(DieBase, Generic[D]):
         """How write plans are carried out inside an instrument; None: by the host loop."""
         scripts: PlanScripts | None = getattr(self._die, "scripts", None)
         return scripts
+
+    @property
+    def chunk(self) -> Second | None:
+        """Bench time of the reads and pulses between two safe points, s; None: that of any die."""
+        chunk: Second | None = getattr(self._die, "chunk", None)
+        return chunk
 
     def check(self, operation: Operation) -> Second:
         """Return the predicted time of `operation`, in s; refuse what may not or cannot be done."""

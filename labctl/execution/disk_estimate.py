@@ -1,6 +1,5 @@
 """The disk space of a die, predicted from its operations and records."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 from labctl.core.operations import Attempts, Pulse, Sense, WritePlan
 from labctl.core.record import Record
 from labctl.core.units import Second
-from labctl.execution.recorded_die import CHUNK
+from labctl.execution.recorded_die import chunk_of
 from labctl.storage.arrays import Array, Stored, digest_of, encode
 from labctl.storage.deduplicate import SMALLEST, parts_of
 
@@ -35,19 +34,19 @@ class DiskEstimate:
 
     Args:
         steps: distinct values in a batch of readings; None if they do not repeat.
+        chunk: bench time of a chunk of the die, s; None: that of any die.
     """
 
-    def __init__(self, steps: int | None) -> None:
+    def __init__(self, steps: int | None, chunk: Second | None = None) -> None:
         self.bytes = 0.0
-        self._steps = steps
+        self._steps, self._chunk = steps, chunk
         self._known: set[str] = set()
 
     def operation(self, operation: Sense | Pulse, time: Second, columns: int) -> None:
         """Add an operation predicted to take `time` s, and its readings of `columns` columns; pulses twice."""
         n, times = len(operation), _PULSES if isinstance(operation, Pulse) else 1
-        pieces = max(1, math.ceil(time / CHUNK))
-        size = max(1, math.ceil(n / pieces))
-        pieces = max(1, math.ceil(n / size))
+        size = chunk_of(n, time, self._chunk)
+        pieces = max(1, -(-n // size))
         for k in range(min(pieces, 2)):
             part = operation.take(slice(k * size, (k + 1) * size))
             text, new = self._journal(part)

@@ -219,7 +219,7 @@ def rehearse(
     places = places or [partial(_stage, f"stage {procedure.name} of die {name}") for procedure in procedures]
     for procedure, place in zip(procedures, places, strict=True):
         with _naming(place), strangers_errors(PROTOCOLS, procedure.name):
-            stage = _rehearse_stage(procedure, nominal, limits, history, traffic)
+            stage = _rehearse_stage(procedure, nominal, limits, history, traffic, getattr(die, "chunk", None))
             stage.time += proof
             plan.stages.append(stage)
     plan.doubts = doubts(procedures, history)
@@ -234,11 +234,16 @@ def _stage(words: str, value: float | None) -> str:
 
 
 def _rehearse_stage(
-    procedure: Procedure, nominal: Limited, limits: Limits, history: History, traffic: Traffic
+    procedure: Procedure,
+    nominal: Limited,
+    limits: Limits,
+    history: History,
+    traffic: Traffic,
+    chunk: Second | None,
 ) -> StagePlan:
     short, repeats = procedure.rehearsal()
     chip = nominal.geometry.kind is Kind.ONE_T_ONE_R
-    stage, disk = StagePlan(procedure.name), DiskEstimate(CONVERTER_STEPS if chip else None)
+    stage, disk = StagePlan(procedure.name), DiskEstimate(CONVERTER_STEPS if chip else None, chunk)
     before = nominal.counts.copy()
     tables: set[str] = set()
     records = short.run(CountedDie(nominal, stage, disk, traffic), history)

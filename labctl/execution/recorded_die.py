@@ -1,8 +1,8 @@
 """A die whose every operation is in the journal before it is done and again after it.
 
-An operation is cut into chunks of about a second of bench time. A chunk's intent is durable before anything is
-energised, and its result before the next chunk begins; between chunks is the safe point at which a run can be asked to
-stop. The part that the journal has already is replayed first (`labctl.execution.replay`).
+An operation is cut into chunks of about a second of bench time, or of what the die says. A chunk's intent is durable
+before anything is energised, and its result before the next chunk begins; between chunks is the safe point at which a
+run can be asked to stop. The part that the journal has already is replayed first (`labctl.execution.replay`).
 """
 
 import math
@@ -26,7 +26,7 @@ from labctl.execution.replay import PROGRAM, Mismatch, RecordedOperation, Replay
 from labctl.execution.stop import Stop
 
 CHUNK: Second = 1.0
-"""Bench time of one chunk, s: the longest wait of a request to stop for its safe point."""
+"""Bench time of one chunk, s, where the die says no other: the longest wait of a request to stop for its safe point."""
 SLOWER, GRACE = 3.0, 30.0
 """A chunk that takes longer than `SLOWER` times its predicted time plus `GRACE` s hangs."""
 AGAIN = 5
@@ -35,13 +35,13 @@ THINKING: Second = 600.0
 """Longest time between two chunks, s: a procedure computes, or a journal is replayed."""
 
 
-def chunk_of(n: int, time: Second) -> int:
-    """Return how many of n patterns, predicted to take `time` s together, make a chunk of at most `CHUNK` s.
+def chunk_of(n: int, time: Second, longest: Second | None = None) -> int:
+    """Return how many of n patterns, predicted to take `time` s together, make a chunk of at most `longest` s.
 
-    >>> chunk_of(7, 2.5), chunk_of(3, 60.0), chunk_of(0, 0.0)
-    (3, 1, 1)
+    >>> chunk_of(7, 2.5), chunk_of(3, 60.0), chunk_of(0, 0.0), chunk_of(7, 2.5, 2.0)
+    (3, 1, 1, 4)
     """
-    return max(1, math.ceil(n / max(1, math.ceil(time / CHUNK))))
+    return max(1, math.ceil(n / max(1, math.ceil(time / (longest or CHUNK)))))
 
 
 def cells_of(n: int, time: Second) -> int:
@@ -196,7 +196,7 @@ class RecordedDie(DieWrapper[Limited]):
             recorded = self._replay.next()
             if recorded is None and time is None:
                 time = self._die.check(operation)
-                size = size or chunk_of(n, time)
+                size = size or chunk_of(n, time, self.chunk)
             patterns = size if recorded is None else recorded.patterns
             whole, size = patterns >= n, max(size, patterns, 1)
             prepared = following.pop() if following and recorded is None and not whole else None
@@ -219,7 +219,7 @@ class RecordedDie(DieWrapper[Limited]):
                 "reading again; expected 'keep: all', the default"
             )
         time, n = self._die.check(glance), len(glance)
-        size = chunk_of(n, time)
+        size = chunk_of(n, time, self.chunk)
         for start in range(0, max(n, 1), size):
             piece = glance if size >= n else glance.take(slice(start, start + size))
             self._safe_point()

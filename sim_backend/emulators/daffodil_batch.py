@@ -124,16 +124,23 @@ class Batch:
         right &= ~self.reads | (self.read & ~self.row_on == 0)
         driven = self.on.copy()
         driven[self.reads, reg.LINES :] = False
-        right &= ~(driven & ((lines < settings.lowest) | (lines > reg.TOP_CODE))).any(1)
-        right &= ((gates == KEEP) | ((gates >= settings.closed) & (gates <= settings.top_gate))).all(1)
-        right &= ((self.codes <= reg.TOP_CODE) | (self.codes == KEEP)).all(1)
+        right &= _none(driven & ((lines < settings.lowest) | (lines > reg.TOP_CODE)))
+        right &= _none((gates != KEEP) & ((gates < settings.closed) | (gates > settings.top_gate)))
+        right &= _none((self.codes > reg.TOP_CODE) & (self.codes != KEEP))
         levels = np.where(driven, lines, np.uint16(ref)).reshape(len(self), 2, reg.LINES)
+        if int(levels.max(initial=ref)) - int(levels.min(initial=ref)) <= min(settings.up, settings.down):
+            return np.asarray(right)  # no two lines of any patterns are farther apart
         low = np.minimum(levels.min(2), ref).astype(np.int64)
         high = np.maximum(levels.max(2), ref).astype(np.int64)
         floats = (self.column_on != settings.columns) | (self.row_on != settings.rows)
         up = np.where(floats, high.max(1) - low.min(1), high[:, 0] - low[:, 1])
         down = np.where(floats, high.max(1) - low.min(1), high[:, 1] - low[:, 0])
         return np.asarray(right & (up <= settings.up) & (down <= settings.down))
+
+
+def _none(wrong: BoolArray) -> BoolArray:
+    """Return (n,) whether none of (n, k) is wrong; at once where none of all is."""
+    return np.asarray(~wrong.any(1)) if wrong.any() else np.ones(len(wrong), np.bool_)
 
 
 def _records(patterns: Sequence[Pattern]) -> npt.NDArray[np.void]:

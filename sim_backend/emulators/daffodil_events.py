@@ -219,12 +219,11 @@ def _steps(events: Events, applied: _Applied) -> Iterator[tuple[IntArray, IntArr
     second = np.insert(first[:-1], 0, False)
     whole = np.asarray(applied.on[acts].all(1))
     after = np.minimum(np.arange(len(acts)) + 1, len(acts) - 1)
-    key = np.stack(
-        [write, first, opened, whole, events.clocks[acts], first * whole[after], first * events.clocks[acts[after]]],
-        axis=1,
-    )[~second]
-    cuts = np.flatnonzero((key[1:] != key[:-1]).any(1)) + 1
-    for part in np.split(np.flatnonzero(~second), cuts):
+    begins = np.flatnonzero(~second)
+    flags = (write + 2 * first + 4 * opened + 8 * whole + 16 * (first & whole[after]))[begins]
+    clocks, of_read = events.clocks[acts[begins]], (first * events.clocks[acts[after]])[begins]
+    other = (flags[1:] != flags[:-1]) | (clocks[1:] != clocks[:-1]) | (of_read[1:] != of_read[:-1])
+    for part in np.split(begins, np.flatnonzero(other) + 1):
         none = np.zeros(0, np.int64)
         if not write[part[0]]:
             yield none, acts[part]

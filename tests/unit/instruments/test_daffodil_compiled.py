@@ -15,7 +15,7 @@ from labctl.core.errors import BenchError, LimitError
 from labctl.core.limits import Limits
 from labctl.core.operations import Pulse, Sense
 
-KERNELS, ROWS, COLS, N = 3, 5, 4, 60
+KERNELS, ROWS, COLS, N = 3, 5, 4, 120
 LIMITS = Limits(
     v_towards_p=1.2, v_towards_ap=1.2, width=0.1, compliance=5e-3, v_gate=3.0, v_count=0.5, pulses_per_cell=10**9
 )
