@@ -12,9 +12,9 @@ _KINDS = {"integer": "NUMBER", "float": "NUMBER", "integer range": "NUMBER", "fl
 
 def render() -> str:
     """Return a section for each command of ``labctl``."""
-    from labctl.cli.main import app
+    from labctl.cli.commands import app
 
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(app())
     context = typer.Context(group, info_name="labctl")
     return "\n".join(
         line

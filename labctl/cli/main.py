@@ -1,4 +1,4 @@
-"""The command line: its commands, and the exit code and the one message with which every error ends."""
+"""The command line: the exit code and the one message with which every error ends."""
 
 import errno
 import json
@@ -7,99 +7,16 @@ import re
 import signal
 import sys
 import traceback
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 
-from labctl.cli import (
-    bench,
-    doctor,
-    export,
-    fleet,
-    import_network,
-    new,
-    notify,
-    plan,
-    prune,
-    publish,
-    report,
-    reproduce,
-    run,
-    schema,
-    serve,
-    show,
-    stress,
-    train,
-    verify,
-)
-from labctl.cli.once import OnceGroup
+from labctl.cli.commands import app
 from labctl.cli.options import plainly
-from labctl.core.errors import BenchError, LabError
+from labctl.core.errors import LabError
 from labctl.core.exit_codes import ExitCode
-from labctl.core.own_names import require_own_names
 from labctl.core.texts import visible
 from labctl.terminal.outputs import sturdy_outputs
-
-app = typer.Typer(
-    cls=OnceGroup,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="""Run write-verify and inference on magnetic tunnel junction dies.
-
-    Start with [bold]labctl plan CAMPAIGN[/bold] to see what a campaign would do, then [bold]labctl run CAMPAIGN[/bold],
-    then [bold]labctl show RUN[/bold]. Without a bench file everything happens on a simulated die.
-    """,
-    epilog="Exit codes:\n\n" + "\n\n".join(f"{code:2} {code.headline}" for code in ExitCode),
-)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        print(version("mtj-labctl"))
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and leave")
-    ] = False,
-) -> None:
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        raise BenchError("the current folder has been deleted; change to another one") from None
-    if context.invoked_subcommand != "doctor":  # which shows it among the rest
-        require_own_names()
-
-
-for _module in (
-    plan,
-    run,
-    show,
-    verify,
-    prune,
-    publish,
-    train,
-    import_network,
-    doctor,
-    notify,
-    schema,
-    bench,
-    export,
-    fleet,
-    new,
-    stress,
-    reproduce,
-    report,
-    serve,
-):
-    _module.register(app)
-
 
 _OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC)
 """What a file or folder does not allow, which is no bug wherever it is met."""
@@ -186,7 +103,7 @@ def _run() -> None:
         os.environ.setdefault(name, "1")
     signal.signal(signal.SIGINT, _interrupt)
     try:
-        sys.exit(app(prog_name="labctl", standalone_mode=False))
+        sys.exit(app(next(iter(sys.argv[1:]), ""))(prog_name="labctl", standalone_mode=False))
     except typer.Abort:  # no answer to a question
         _fail(ExitCode.OPERATOR, "interrupted")
     except _UsageError as error:

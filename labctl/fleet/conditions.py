@@ -18,8 +18,8 @@ import numpy.typing as npt
 from labctl.core.errors import BenchError
 from labctl.core.figure import split_name
 from labctl.core.units import parse_quantity
-from labctl.fleet.rows import COLUMNS, NUMBER, TEXT, TIME, WHOLE, YES, column_of
-from labctl.fleet.store import Fleet
+from labctl.fleet.columns import COLUMNS, NUMBER, TEXT, TIME, WHOLE, YES, column_of
+from labctl.fleet.store import Fleet, plain_array
 
 Mask = npt.NDArray[np.bool_]
 _TOKEN = re.compile(r"""\s*(?:(?P<sign>[()])|(?P<word>(?:"[^"]*"|'[^']*'|\[[^\[\]]*\]|[^\s()])+))""")
@@ -173,11 +173,11 @@ class _Parser:
         matches = re.compile(translate(pattern)).match
         texts = self._fleet.table[column].combine_chunks().dictionary_encode()
         of_text = np.array([matches(text or "") is not None for text in texts.dictionary.to_pylist()], bool)
-        mask: Mask = np.take(of_text, texts.indices.to_numpy(zero_copy_only=False))
+        mask: Mask = np.take(of_text, plain_array(texts.indices))
         return mask if sign == "=" else ~mask
 
     def _column(self, name: str) -> npt.NDArray[Any]:
-        return np.asarray(self._fleet.table[name].to_numpy())
+        return plain_array(self._fleet.table[name])
 
     def _moment(self, text: str) -> np.datetime64:
         try:

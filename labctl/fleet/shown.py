@@ -16,8 +16,8 @@ from labctl.config.bins import is_good, is_measured
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.figure import Shown
 from labctl.core.names import new_folder_of
-from labctl.fleet.rows import COLUMNS
-from labctl.fleet.store import Fleet, arrow
+from labctl.fleet.columns import COLUMNS
+from labctl.fleet.store import Fleet, arrow, plain_list
 from labctl.terminal.progress import Column, counted, print_table
 
 USUAL = ("finished", "campaign", "die", "size", "bin")
@@ -52,7 +52,7 @@ def print_rows(screen: Console, fleet: Fleet, columns: Sequence[str]) -> None:
         figure = fleet.figure(name) if name in fleet.figure_columns else None
         title = name if figure is None else f"{figure.title}{f', {figure.shown_unit}' if figure.shown_unit else ''}"
         heads.append(Column(title, None if name in ("die", *columns[:1]) else 1, right=figure is not None))
-        values = newest[name].to_pylist()
+        values = plain_list(newest[name])
         texts.append([_text(value) if figure is None else figure.text_number(value) for value in values])
     if newest.num_rows:
         print_table(screen, "", heads, list(zip(*texts, strict=True)))

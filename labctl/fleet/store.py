@@ -8,15 +8,20 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
+import numpy as np
+import numpy.typing as npt
 
 from labctl.core.errors import BenchError, NotThereError, StorageError
 from labctl.core.figure import Figure, Figures
 from labctl.core.known_files import what_is
-from labctl.fleet.rows import COLUMNS, NUMBER, TEXT, TIME, WHOLE, YES, RunRows, figure_of
+from labctl.fleet.columns import COLUMNS, NUMBER, TEXT, TIME, WHOLE, YES, figure_of
+
+if TYPE_CHECKING:
+    from labctl.fleet.rows import RunRows
 
 VERSION = 3
 """Of the columns; a file of another version is refused, and made anew from the run folders."""
@@ -41,7 +46,7 @@ class Fleet:
     """The rows of many runs.
 
     Args:
-        table: a pyarrow.Table: the columns of `labctl.fleet.rows.COLUMNS`, then one per figure.
+        table: a pyarrow.Table: the columns of `labctl.fleet.columns.COLUMNS`, then one per figure.
         figures: declarations of the figures by key, as plain data.
     """
 
@@ -64,7 +69,41 @@ class Fleet:
 
     def only(self, keep: Any) -> "Fleet":
         """Return the rows for which the bool array `keep` (n,) is true."""
-        return Fleet(self.table.filter(arrow().array(keep)), self.figures)
+        pa, rows = arrow(), np.flatnonzero(keep)
+        indices = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows.astype(np.int64))])
+        return Fleet(self.table.take(indices), self.figures)
+
+
+def plain_array(column: Any) -> npt.NDArray[Any]:
+    """Return the (n,) values of a column of numbers, times or yes and no; NaN, NaT, or False and 0 where there is none.
+
+    By its bytes: pyarrow itself goes by way of pandas, whose import takes longer than any question.
+    """
+    array = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    n, begin, (valid, data) = len(array), array.offset, array.buffers()
+    kind = str(array.type)
+
+    def bits(buffer: Any) -> npt.NDArray[np.bool_]:
+        return np.unpackbits(np.frombuffer(buffer, np.uint8), bitorder="little")[begin : begin + n].view(np.bool_)
+
+    if kind == "bool":
+        values = bits(data).copy()
+    else:
+        dtype = "datetime64[ms]" if kind.startswith("timestamp[ms") else {"double": "f8"}.get(kind, kind)
+        values = np.frombuffer(data, dtype)[begin : begin + n].copy()
+    if valid is None or not array.null_count:
+        return values
+    none = {"f": np.nan, "M": np.datetime64("NaT")}.get(values.dtype.kind, 0)
+    values[~bits(valid)] = none
+    return values
+
+
+def plain_list(column: Any) -> list[Any]:
+    """Return the values of a column as `to_pylist` does, times in UTC; see `plain_array`."""
+    if not str(column.type).startswith("timestamp[ms"):
+        return list(column.to_pylist())
+    times = plain_array(column)
+    return [None if np.isnat(t) else t.astype(datetime).replace(tzinfo=UTC) for t in times]
 
 
 def _types() -> dict[str, Any]:
@@ -74,7 +113,7 @@ def _types() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def fleet_of(runs: Iterable[RunRows]) -> Fleet:
+def fleet_of(runs: "Iterable[RunRows]") -> Fleet:
     """Return the rows of runs as one table; a run that is there twice counts once, the later one."""
     pa, types = arrow(), _types()
     runs = {run.run_id: run for run in runs}.values()
@@ -103,7 +142,8 @@ def read(path: Path) -> Fleet:
             f"{path}: no such file; 'labctl fleet add RUN ... --fleet {path}' makes it from run folders"
         )
     try:
-        table = pa.parquet.read_table(path, memory_map=False)
+        with pa.parquet.ParquetFile(path, memory_map=False) as file:
+            table = file.read()
         about = table.schema.metadata or {}
         version, figures = about.get(_VERSION), json.loads(about.get(_FIGURES, b"{}"))
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -124,7 +164,7 @@ def _refuse_other(path: Path) -> None:
         raise BenchError(f"{path}: found {kind}, expected a fleet, as 'labctl fleet add' writes it")
 
 
-def add(path: Path, runs: Iterable[RunRows], *, anew: bool = False) -> Fleet:
+def add(path: Path, runs: "Iterable[RunRows]", *, anew: bool = False) -> Fleet:
     """Write the rows of runs into a file, in place of earlier rows of the same runs; return what it has then.
 
     Args:
@@ -134,6 +174,8 @@ def add(path: Path, runs: Iterable[RunRows], *, anew: bool = False) -> Fleet:
         BenchError: the file is of another kind, which is not written over.
         StorageError: the file cannot be read or written, or another program holds it for too long.
     """
+    from filelock import FileLock, Timeout  # it imports asyncio, and a question needs neither
+
     pa = arrow()
     try:
         if path.exists():

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import typer
 
-from labctl.cli.main import app, main
+from labctl.cli.commands import app
+from labctl.cli.main import main
 from labctl.core.errors import LabError
 from labctl.networks import solutions
 from labctl.report import subprocess_call
@@ -90,7 +91,7 @@ def labctl():
     A process of one's own costs a second of imports, for the command and for the report at its end;
     `labctl_process` is for what it proves something for.
     """
-    commands = typer.main.get_command(app)  # some hundred tests use it, and to make it takes 25 ms
+    commands = typer.main.get_command(app())  # some hundred tests use it, and to make it takes 25 ms
 
     def run(*arguments, cwd=None, expect=0):
         words = ["labctl", *map(str, arguments)]
@@ -98,7 +99,7 @@ def labctl():
         heard = {number: signal.getsignal(number) for number in signals()}
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
             patch.setattr(sys, "argv", words)
-            patch.setattr("labctl.cli.main.app", commands)
+            patch.setattr("labctl.cli.main.app", lambda word: commands)
             patch.setattr(sys, "stdin", io.StringIO())
             patch.setattr(subprocess_call, "report_apart", report_here)
             if cwd is not None:

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from labctl.fleet.rows import COLUMNS
+from labctl.fleet.columns import COLUMNS
 from tests.e2e.conftest import EXAMPLES, ROOT
 
 pytest.importorskip("pyarrow", reason="needs the extra 'fleet'")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from labctl.cli.main import app
+from labctl.cli.commands import app
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "figures.md"
@@ -63,7 +63,7 @@ def wrong_script(words: list[str]) -> str:
 
 
 def wrong_labctl(words: list[str]) -> str:
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(app())
     while words and hasattr(group, "commands"):
         name, *words = words
         if name.startswith("-"):

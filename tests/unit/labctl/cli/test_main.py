@@ -8,7 +8,8 @@ import typer
 from rich.text import Text
 from typer.testing import CliRunner
 
-from labctl.cli.main import app, main
+from labctl.cli.commands import MODULES, app
+from labctl.cli.main import main
 from labctl.core.errors import InstrumentError
 
 OWN_HELP = {
@@ -40,7 +41,7 @@ def commands(group, path=""):
             yield f"{path}{name}", command
 
 
-COMMANDS = dict(commands(typer.main.get_command(app)))
+COMMANDS = dict(commands(typer.main.get_command(app())))
 
 
 def test_every_command_is_there():
@@ -51,6 +52,14 @@ def test_every_command_is_there():
         "serve",
         "fleet add", "fleet query", "fleet map", "fleet trend",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_command_alone_is_what_it_is_among_all(module):
+    for word in MODULES[module]:
+        alone = typer.main.get_command(app(word))
+        assert tuple(alone.commands) == MODULES[module]
+        assert alone.help.startswith("Run write-verify")
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -75,7 +84,7 @@ def test_a_bench_that_fails_is_a_refusal_only_while_there_is_no_run(monkeypatch,
         error.begun = begun
         raise error
 
-    monkeypatch.setattr("labctl.cli.main.app", fail)
+    monkeypatch.setattr("labctl.cli.main.app", lambda word: fail)
     monkeypatch.setattr("signal.signal", lambda *arguments: None)
     with pytest.raises(SystemExit) as left:
         main()
@@ -90,7 +99,7 @@ def test_an_output_that_cannot_be_written_is_told_at_the_end(monkeypatch, capsys
         print("the whole answer")
         raise SystemExit(code)
 
-    monkeypatch.setattr("labctl.cli.main.app", speak)
+    monkeypatch.setattr("labctl.cli.main.app", lambda word: speak)
     monkeypatch.setattr("signal.signal", lambda *arguments: None)
     with open("/dev/full", "w") as full:
         monkeypatch.setattr("sys.stdout", full)
@@ -188,5 +197,5 @@ def test_the_shell_completes_commands_options_and_kinds(words, completed):
         "COMP_WORDS": f"labctl {words}",
         "COMP_CWORD": str(len(words.split())),
     }
-    done = CliRunner().invoke(app, prog_name="labctl", env=environment)
+    done = CliRunner().invoke(app(), prog_name="labctl", env=environment)
     assert set(done.stdout.split()) == completed

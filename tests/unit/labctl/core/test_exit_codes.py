@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from labctl.cli.main import app
+from labctl.cli.commands import app
 from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified, NotThereError, StorageError
 from labctl.core.exit_codes import GRAVITY, ExitCode, Status, gravest, headline, table
 from labctl.core.outcome import Outcome, Stopped
@@ -28,7 +28,7 @@ def test_the_docs_have_the_table_of_the_declaration() -> None:
 
 
 def test_the_help_of_the_command_line_lists_every_code() -> None:
-    done = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"})
+    done = CliRunner().invoke(app(), ["--help"], env={"COLUMNS": "120"})
     assert re.findall(r"^ +(\d+) (\S.*?) *$", done.output.partition("Exit codes:")[2], re.MULTILINE) == [
         (str(int(code)), code.headline) for code in sorted(ExitCode)
     ]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from labctl import files
-from labctl.cli import main
+from labctl.cli import commands
 from labctl.core.errors import BenchError
 from labctl.core.site import Site
 from labctl.experiments import denominators as counting
@@ -131,7 +131,9 @@ def test_missing_mnist_and_missing_jax_are_said_before_anything_is_done(monkeypa
         raise BenchError("training needs jax and optax")
 
     monkeypatch.setattr(mtj_chip, "libraries", missing)
-    invoked = CliRunner().invoke(main.app, ["reproduce", "mtj-chip", "--data", "digits", "--out", str(tmp_path / "x")])
+    invoked = CliRunner().invoke(
+        commands.app(), ["reproduce", "mtj-chip", "--data", "digits", "--out", str(tmp_path / "x")]
+    )
     assert isinstance(invoked.exception, BenchError)
     assert not (tmp_path / "x").exists()
 

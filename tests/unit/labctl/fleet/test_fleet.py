@@ -12,8 +12,9 @@ from labctl.core.errors import BenchError, NotThereError, StorageError
 from labctl.core.events import RunEnded, VisitBegun
 from labctl.core.figure import Figure
 from labctl.fleet import pictures, shown, store
+from labctl.fleet.columns import COLUMNS
 from labctl.fleet.conditions import names_in, rows_where
-from labctl.fleet.rows import COLUMNS, rows_of
+from labctl.fleet.rows import rows_of
 from labctl.storage.manifest import FORMAT
 from labctl.storage.run_log import Runlog
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from labctl.cli.main import app
+from labctl.cli.commands import app
 from labctl.core.errors import BenchError
 from labctl.files import shipped
 from labctl.networks import datasets, solutions
@@ -258,11 +258,11 @@ def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: Any) -> None:
     lines = page.split("<!-- run -->\n```sh\n")[1].split("```")[0].splitlines()
     np.savez("theirs.npz", **WAYS["torch"][0])
     shipped.write_file("campaign", tmp_path / "campaign.yaml", "wine-passive")
-    done = [CliRunner().invoke(app, [*shlex.split(line)[1:], "--json"]) for line in lines]
+    done = [CliRunner().invoke(app(), [*shlex.split(line)[1:], "--json"]) for line in lines]
     assert [one.exit_code for one in done] == [0, 0], [one.output for one in done]
     assert json.loads(done[0].stdout.splitlines()[-1])["sizes"] == [13, 6, 3]
     assert "13-6-3, read as out-in" in " ".join(done[0].stderr.split())
-    again = CliRunner().invoke(app, shlex.split(lines[0])[1:])
+    again = CliRunner().invoke(app(), shlex.split(lines[0])[1:])
     assert again.exit_code != 0
     assert all(f"`{word}`" in page for kind in (Orientation, Signs, Pairs, Bias, BiasSign, Scaling) for word in kind)
 
