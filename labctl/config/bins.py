@@ -14,11 +14,11 @@ from labctl.core.units import parse_quantity, quantity
 
 GOOD, MEASURED = "good", "measured"
 HARD = {
-    GOOD: 1, "low-fidelity": 2, "low-accuracy": 3, "high-drop": 4, "contact": 5, "limit": 6, "error": 7, "stopped": 8,
-    MEASURED: 99,
+    GOOD: 1, "low-fidelity": 2, "low-accuracy": 3, "high-drop": 4, "contact": 5, "limit": 6, "error": 7,
+    "interrupted": 8, MEASURED: 99,
 }  # fmt: skip
 """Hard bins of the soft bins that no rule of a campaign file gives. MEASURED: finished, and judged by nothing."""
-NOT_BY_RULES = ("contact", "limit", "error", "stopped")
+NOT_BY_RULES = ("contact", "limit", "error", "interrupted")
 """Soft bins that say how the work on a die ended."""
 NO_LIMITS = "no acceptance limits were set"
 WITHIN = "within all limits"

@@ -57,7 +57,7 @@ def ending(error: BaseException) -> Outcome:
         case Stopped() | SwitchedOff():
             return Outcome(Status.ABORT, str(error), error.exit_code, state=State.INTERRUPTED)
         case KeyboardInterrupt():
-            reason = "interrupted by the operator"
+            reason = "stopped by the operator"
             return Outcome(Status.ABORT, reason, Stopped.exit_code, state=State.INTERRUPTED)
     cause, trace = (type(error).__name__, str(error)), "".join(traceback.format_exception(error))
     match error:

@@ -55,6 +55,8 @@ Notify = Callable[[str, str, Any], None]
 """
 SEALING: Second = 1800.0
 """Longest time to seal a die, s."""
+_BINS = {State.LIMIT_STOP: "limit", State.INTERRUPTED: "interrupted"}
+"""Bins of dies that were not finished, where the outcome names none; all others are in error."""
 LEAVING: Second = 120.0
 """Longest time until outputs are verified off and needles up, s."""
 ORPHANED: Second = 60.0
@@ -267,10 +269,10 @@ def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: S
         assigned = bin_of(job.bins, values)
         bin_name, hard = assigned.name, assigned.hard
         if outcome.status is not Status.SUCCESS:
-            bin_name = outcome.bin or {Status.ABORT: "stopped", Status.FAIL: "error"}[outcome.status]
+            bin_name = outcome.bin or _BINS.get(outcome.state, "error")
             hard = HARD.get(bin_name, HARD["error"])
         if not journal.readonly:
-            if outcome.status is not Status.ABORT:
+            if outcome.state is not State.INTERRUPTED:
                 work.mark(body, hard)
             ended = DieEnded(
                 bin=bin_name,

@@ -224,7 +224,7 @@ def test_told_to_stop_again_and_again_a_die_ends_the_same(uninterrupted, small, 
         sessions += 1
         if result.state is State.DONE:
             break
-        assert (result.state, result.bin, result.outcome.exit_code) == (State.INTERRUPTED, "stopped", 4)
+        assert (result.state, result.bin, result.outcome.exit_code) == (State.INTERRUPTED, "interrupted", 4)
     assert sessions > 2
     again = small.Ended.of(tmp_path / "dies" / subject.name, result)
     assert not ended[subject.name].differences(again) - {"contact"}

@@ -155,7 +155,7 @@ def test_a_die_that_nothing_judges_is_measured_and_not_good():
             BinRule(bin=name, hard=hard, when="r_p > 5 kohm")
 
 
-@pytest.mark.parametrize("name", ["contact", "limit", "error", "stopped"])
+@pytest.mark.parametrize("name", ["contact", "limit", "error", "interrupted"])
 def test_a_rule_gives_no_bin_that_says_how_a_die_ended(name):
     with pytest.raises(ValidationError, match=f"bin '{name}' is of dies whose work ended so"):
         BinRule(bin=name, hard=9, when="r_p > 5 kohm")

@@ -202,7 +202,7 @@ def test_a_stage_that_has_ended_is_not_proved_again_and_the_rest_is(tmp_path):
 
 def test_the_file_of_a_die_that_goes_on_is_set_aside_before_it_is_sealed_again(tmp_path):
     first, _ = carry_out(tmp_path, stop_at=4)
-    assert (first.state, first.bin, first.outcome.exit_code) == (State.INTERRUPTED, "stopped", 4)
+    assert (first.state, first.bin, first.outcome.exit_code) == (State.INTERRUPTED, "interrupted", 4)
     sealed = tmp_path / "dies" / "D1.h5"
     old = sealed.read_bytes()
     second, _ = carry_out(tmp_path)
@@ -369,7 +369,7 @@ def test_the_hard_bin_of_a_die_is_shown_when_it_has_ended_and_not_when_it_goes_o
     carry_out(tmp_path / "one", body=body, bins=bins)
     assert body.shown == [("D1", 12)], "a die that is only replayed is not shown again"
     stopped = Mapped()
-    assert carry_out(tmp_path / "two", stop_at=3, body=stopped)[0].bin == "stopped"
+    assert carry_out(tmp_path / "two", stop_at=3, body=stopped)[0].bin == "interrupted"
     assert stopped.shown == []
     golden = Mapped()
     visit = job(tmp_path / "three", stages=STAGES)
