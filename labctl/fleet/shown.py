@@ -94,8 +94,8 @@ def _text(value: Any) -> str:
 
 def plain_rows(fleet: Fleet) -> list[dict[str, Any]]:
     """Return the rows as JSON has them: times as ISO texts in UTC, numbers that are none as null."""
-    rows = fleet.table.to_pylist()
-    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+    columns = {name: map(_plain, plain_list(fleet.table[name])) for name in fleet.table.column_names}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _plain(value: Any) -> Any:
