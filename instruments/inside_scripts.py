@@ -1,15 +1,14 @@
-"""Write plans carried out inside a source, as scripts: which cells, by which steps, over which relays, to what end.
+"""Write plans and reads carried out inside a source, as scripts: over which relays, in which time, to what end.
 
-The steps are those of the host loop (`step_sequence`), so that a cell meets the same levels, waits and readings. Where
-the matrix is on a bus of the source, such as TSP-Link, one script writes all cells of a plan and moves the relays
-itself; where it is apart, a script writes the cells of one route, and the host moves the relays between two scripts.
+Where the matrix is on a bus of the source, such as TSP-Link, one script writes all cells of a plan
+(`instruments.script_cells`) and moves the relays itself; where it is apart, a script writes the cells of one route, and
+the host moves the relays between two scripts.
 
 A script that broke off is asked how far it came, after its outputs were verified off and before anything is reset.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -20,9 +19,9 @@ from instruments.bench_state import State
 from instruments.connections import Relay
 from instruments.reading_math import driven_voltage, subtract_leads
 from instruments.routing import RouteVisits
-from instruments.step_sequence import MESSAGES, READ, Act, ChannelStep, Composer, RouteVisit, Tag, duration
+from instruments.script_cells import CELL, CellPlanner, Cells, Visits, characters_of, pieces_of, steps_of
+from instruments.step_sequence import MESSAGES, Act, Tag
 from labctl.core.cell_program import (
-    AttemptSteps,
     CellAttempt,
     CellProgram,
     CellTask,
@@ -30,67 +29,19 @@ from labctl.core.cell_program import (
     Programs,
     ReadProgram,
     ReadsRoutes,
-    ReadSteps,
     RelayMove,
     RouteReads,
 )
 from labctl.core.errors import BenchError, InstrumentError, LabError
-from labctl.core.operations import Attempts, Flag, Pulse, Reading, WritePlan
-from labctl.core.pulse_source import Fire
-from labctl.core.source import Measure, Sample, SourceMeasure, Step, Watch
-from labctl.core.units import FloatArray, IntArray, Second, Volt
+from labctl.core.operations import Attempts, Flag, Reading, WritePlan
+from labctl.core.source import Measure, Sample, SourceMeasure, Watch
+from labctl.core.units import FloatArray, IntArray, Second
 
 MOST_ROUTES = 64
 """Routes of one script that reads; some 300 characters and 25 samples each."""
 
 ROUTES, MOVES = {"open": 1, "grounded": 3}, {"open": 2, "grounded": 4}
 """Routes per change of route, and relay moves in them, by `Outputs.between_routes`."""
-
-STEP, CELL, KIND = 100, 200, 400
-"""Characters of a script at most: of one step, of one cell beside its relays, and of one kind of attempt."""
-
-
-@dataclass(frozen=True)
-class Visits:
-    """What a bench knows of visits, as functions of the die of which they are.
-
-    Args:
-        plan: from an operation to its visits.
-        ranges: (v,) A, the measure range of each.
-        one: one of them as plain numbers.
-        relays: that are closed during one of them.
-        route_time: time of a change of route by the host, s.
-        first_voltage: applies the first voltage after a touch.
-    """
-
-    plan: Callable[[Pulse], tuple[RouteVisits, Act]]
-    ranges: Callable[[Pulse, RouteVisits], FloatArray]
-    one: Callable[[RouteVisits, int, FloatArray], RouteVisit]
-    relays: Callable[[RouteVisits, int], list[Relay]]
-    route_time: Callable[[], Second]
-    first_voltage: Callable[[], None]
-
-
-@dataclass
-class _Cells:
-    """The cells of a plan that may get a pulse, (c,) of each.
-
-    Args:
-        number: in the plan.
-        unit: index of the source that writes each.
-        kind: index into `kinds`.
-        relays: that are closed while it is written.
-        spread: the most that two lines differ by, V.
-    """
-
-    number: list[int] = field(default_factory=list)
-    unit: list[int] = field(default_factory=list)
-    kind: list[int] = field(default_factory=list)
-    relays: list[frozenset[Relay]] = field(default_factory=list)
-    kinds: list[AttemptSteps] = field(default_factory=list)
-    seconds: list[tuple[Second, Second]] = field(default_factory=list)
-    """Of each kind: time of an attempt, and of the check that all is cold, s."""
-    spread: Volt = 0.0
 
 
 class InsideScripts:
@@ -107,6 +58,7 @@ class InsideScripts:
 
     def __init__(self, bench: Bench, io: BenchIO, visits: Visits) -> None:
         self._bench, self._io, self._visits = bench, io, visits
+        self._planner = CellPlanner(bench, io, visits)
         self._rescued: Attempts | None = None
         for unit in io.working:
             if unit.capabilities.script is None:
@@ -151,7 +103,7 @@ class InsideScripts:
         return self._seconds(plan, plan.most)
 
     def _seconds(self, plan: WritePlan, tries: IntArray) -> Second:
-        cells = self._cells(plan)
+        cells = self._planner.of(plan)
         total = 0.0
         for number, kind, rests in zip(cells.number, cells.kind, _rests(cells.relays), strict=True):
             attempt, cold = cells.seconds[kind]
@@ -167,14 +119,14 @@ class InsideScripts:
 
     def require_fit(self, plan: WritePlan) -> None:
         """Raise BenchError if a source cannot hold the script of `plan`, or all its attempts."""
-        cells = self._cells(plan)
+        cells = self._planner.of(plan)
         empty: frozenset[Relay] = frozenset()
         moves = self._moves(cells.relays, empty)
-        for pieces in _pieces(cells, linked=self.node is not None):
+        for pieces in pieces_of(cells, linked=self.node is not None):
             unit = self._io.units[cells.unit[pieces[0]]]
             size = unit.capabilities.script
             assert size is not None
-            text = sum(_characters(cells.kinds[k]) for k in sorted({cells.kind[c] for c in pieces}))
+            text = sum(characters_of(cells.kinds[k]) for k in sorted({cells.kind[c] for c in pieces}))
             text += sum(CELL for _ in pieces) + 12 * len(plan.ladder)
             if self.node is not None:
                 relays = (len(m.opening) + len(m.closing) for c in pieces for m in moves[c])
@@ -199,7 +151,7 @@ class InsideScripts:
         What broke off was made safe, and `rescued` tells how far it came.
         """
         self.expect(plan)
-        cells = self._cells(plan)
+        cells = self._planner.of(plan)
         self.require_fit(plan)
         made: list[CellAttempt] = []
         if not cells.number:
@@ -208,7 +160,7 @@ class InsideScripts:
         self._io.switch_on()
         self._rescued = None
         try:
-            for pieces in _pieces(cells, linked=self.node is not None):
+            for pieces in pieces_of(cells, linked=self.node is not None):
                 self._piece(plan, cells, pieces, made)
         finally:
             self._rescued = self._attempts(plan, made)
@@ -263,7 +215,7 @@ class InsideScripts:
             chosen = [self._visits.one(visits, k, ranges) for k in route]
             steps = [event for visit in chosen for event in composer.visit(visit, act)]
             tags += [event.tag for event in steps if isinstance(event.step, Measure | Watch)]
-            parts.append(RouteReads(moves, _steps(steps), _steps(list(composer.cold(chosen[-1].used)))))
+            parts.append(RouteReads(moves, steps_of(steps), steps_of(list(composer.cold(chosen[-1].used)))))
             spread = max(spread, *(max(0.0, *v.read) - min(0.0, *v.read) for v in chosen))
         outputs, settling = bench.outputs, bench.settling
         program = ReadProgram(
@@ -286,7 +238,7 @@ class InsideScripts:
                 io.composer.forget(unit)
         return [(tag, sample) for tag, sample in zip(tags, samples, strict=True) if tag is not None]
 
-    def _piece(self, plan: WritePlan, cells: _Cells, pieces: Sequence[int], made: list[CellAttempt]) -> None:
+    def _piece(self, plan: WritePlan, cells: Cells, pieces: Sequence[int], made: list[CellAttempt]) -> None:
         """Carry out one script; append its attempts, or what is known of them if it breaks off.
 
         From before it is sent until more is known, all attempts that it might make are among them.
@@ -349,7 +301,7 @@ class InsideScripts:
         self._met.add(unit.name)
 
     def _program(
-        self, plan: WritePlan, cells: _Cells, pieces: Sequence[int], moves: Sequence[tuple[RelayMove, ...]]
+        self, plan: WritePlan, cells: Cells, pieces: Sequence[int], moves: Sequence[tuple[RelayMove, ...]]
     ) -> CellProgram:
         bench = self._bench
         kinds = sorted({cells.kind[c] for c in pieces})
@@ -407,67 +359,6 @@ class InsideScripts:
         voltage = plan.ladder[attempt - 1] if len(attempt) else np.zeros(0)
         return Attempts(cell, attempt, voltage, reading.current[:, 0], flag, pulse, verified, short)
 
-    # -- from a plan to cells
-
-    def _cells(self, plan: WritePlan) -> _Cells:
-        """Return the cells of a plan that may get a pulse; BenchError if one cannot be written by a script."""
-        pulse = Pulse(plan.write.scaled(plan.ladder.max()), plan.width, plan.verify)
-        visits, act = self._visits.plan(pulse)
-        if act.fired:
-            raise BenchError(
-                f"a pulse of {plan.width:.3g} s comes from a pulse source, which no script of a source reaches; "
-                "'programming: host' in the bench file writes such cells"
-            )
-        if not (np.array_equal(np.sort(visits.pattern), np.arange(len(plan))) and (visits.pulses & visits.reads).all()):
-            raise BenchError(
-                "a pulse and its verify read do not fit on one route here, which a script needs; "
-                "'programming: host' in the bench file writes such cells"
-            )
-        ranges = self._visits.ranges(pulse, visits)
-        resistance = self._bench.reads.lead_resistance
-        leads = resistance / driven_voltage(plan.verify.bias) if resistance else np.zeros(len(plan))
-        cells, kinds = _Cells(), dict[tuple[object, ...], int]()
-        for k, number in enumerate(visits.pattern.tolist()):  # route by route
-            if plan.most[number] <= 0:
-                continue
-            visit = replace(self._visits.one(visits, k, ranges), number=0)
-            key = (*(getattr(visit, name) for name in ("used", "pulse", "maker", "read", "sense_range", "rest")),)
-            key = (*key, tuple(sorted(visit.sense.items())), float(leads[number]))
-            if key not in kinds:
-                kinds[key] = len(cells.kinds)
-                kind, seconds = self._kind(visit, act, float(leads[number]))
-                cells.kinds.append(kind)
-                cells.seconds.append(seconds)
-            cells.number.append(number)
-            cells.unit.append(self._io.channels[visit.used[0]].instrument)
-            cells.kind.append(kinds[key])
-            cells.relays.append(frozenset(self._visits.relays(visits, k)))
-            for levels in (visit.pulse, visit.read):
-                cells.spread = max(cells.spread, max(0.0, *levels) - min(0.0, *levels))
-        return cells
-
-    def _kind(self, visit: RouteVisit, act: Act, lead: float) -> tuple[AttemptSteps, tuple[Second, Second]]:
-        """Return the steps of an attempt on a cell, and their times and those of its end, s."""
-        io = self._io
-        pulse = self._composed(lambda composer: composer.visit(replace(visit, reads=False), act))
-        read = self._composed(lambda composer: composer.read(visit, act, visit.sense_range))
-        largest, wider = io.range_for(act.read_compliance), None
-        if visit.sense_range < act.read_compliance * (1 - 1e-9):
-            wider = _read_steps(self._composed(lambda composer: composer.read(visit, act, largest)), visit)
-        cold = self._composed(lambda composer: composer.cold(visit.used))
-
-        def seconds(*parts: Sequence[ChannelStep]) -> Second:
-            steps = [step for part in parts for step in part]
-            return duration(iter(steps), io.channels, self._bench.timing, act.aperture, calling=False)
-
-        steps = AttemptSteps(_steps(pulse), _read_steps(read, visit), wider, _steps(cold), lead)
-        return steps, (seconds(pulse, read), seconds(cold))
-
-    def _composed(self, compose: Callable[[Composer], Iterator[ChannelStep]]) -> list[ChannelStep]:
-        """Return steps that begin and end at 0 V, and take no setting for given."""
-        composer = self._io.new_composer()
-        return list(composer.script(compose(composer)))
-
 
 def _rests(relays: Sequence[frozenset[Relay]]) -> list[bool]:
     """Return of each cell whether its sources are to be verified cold behind it: before relays move, and at the end."""
@@ -482,39 +373,3 @@ def _at_most(program: CellProgram) -> list[CellAttempt]:
         for cell in program.cells
         for attempt in range(1, 1 + min(cell.budget, len(program.ladder)))
     ]
-
-
-def _steps(events: Sequence[ChannelStep]) -> tuple[Step, ...]:
-    return tuple(event.step for event in events if not isinstance(event.step, Fire))
-
-
-def _read_steps(events: Sequence[ChannelStep], visit: RouteVisit) -> ReadSteps:
-    """Return a read with the parts of its readings: the sensed column takes what leaves it, one on ground the sum."""
-    weights, flagged = [], []
-    for event in events:
-        if isinstance(event.step, Measure):
-            assert event.tag is not None
-            part = 1.0 if visit.rest >= 0 else -1.0 if event.tag.slot >= 0 else 0.0
-            reads = event.tag.kind == READ
-            weights.append(part if reads else -part)
-            flagged.append(reads and part != 0.0)
-    return ReadSteps(_steps(events), tuple(weights), tuple(flagged))
-
-
-def _characters(kind: AttemptSteps) -> int:
-    """Return the characters at most of the functions of a kind."""
-    reads = [kind.read, *([] if kind.wider is None else [kind.wider])]
-    return KIND + STEP * (len(kind.pulse) + len(kind.cold) + sum(len(read.steps) for read in reads))
-
-
-def _pieces(cells: _Cells, *, linked: bool) -> Iterator[list[int]]:
-    """Yield the cells of each script, as indices: of one source, and of one route where relays are the host's."""
-    piece: list[int] = []
-    for c in range(len(cells.number)):
-        same = bool(piece) and cells.unit[c] == cells.unit[piece[-1]]
-        if piece and not (same and (linked or cells.relays[c] == cells.relays[piece[-1]])):
-            yield piece
-            piece = []
-        piece.append(c)
-    if piece:
-        yield piece

@@ -24,8 +24,9 @@ from instruments.bench import Bench
 from instruments.bench_io import BenchIO
 from instruments.bench_state import BenchState, Contact
 from instruments.connections import Relay
-from instruments.inside_scripts import InsideScripts, Visits
+from instruments.inside_scripts import InsideScripts
 from instruments.reading_math import driven_voltage, expected_current, judge, share_columns, subtract_leads
+from instruments.script_cells import Visits
 from instruments.step_sequence import (
     PULSE,
     READ,

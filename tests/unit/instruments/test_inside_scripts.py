@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from instruments.bench import Bench
-from instruments.inside_scripts import CELL, _characters
 from instruments.keithley2600b_program import FUNCTIONS, PROGRESS, attempts_in, compiled
 from instruments.open_bench import open_bench, planned_die
+from instruments.script_cells import CELL, characters_of
 from instruments.transport import BytesTransport
 from labctl.core.bias import Bias, Nominal
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError, NotDriven
@@ -377,11 +377,11 @@ def test_the_length_of_a_script_is_not_underestimated(station):
     plan = plan_of(one.die)
     one.die.program(plan)
     scripts, source = one.die.scripts, one.open.sources["smu"]
-    cells = scripts._cells(plan)
+    cells = scripts._planner.of(plan)
     moves = scripts._moves(cells.relays, frozenset())
     program = scripts._program(plan, cells, range(len(plan)), moves)
     lines = compiled(program, source._steps).lines
-    kinds = sum(_characters(kind) for kind in cells.kinds)
+    kinds = sum(characters_of(kind) for kind in cells.kinds)
     relays = sum(6 * (len(m.opening) + len(m.closing)) + 60 for of_cell in moves for m in of_cell)
     assert sum(len(line) + 1 for line in lines) < kinds + CELL * len(plan) + relays + 12 * len(plan.ladder)
     assert max(map(len, FUNCTIONS)) < 1000
@@ -391,7 +391,7 @@ def test_attempts_that_do_not_follow_each_other_are_refused(station):
     one = station()
     plan = plan_of(one.die)
     scripts = one.die.scripts
-    cells = scripts._cells(plan)
+    cells = scripts._planner.of(plan)
     program = scripts._program(plan, cells, range(len(plan)), [()] * len(plan))
     good = ["0 1 1e-5 0 0 0 0", "0 2 1e-5 0 0 1 0", "3 1"]
     assert [a.flag for a, _ in attempts_in(good, program, "smu")] == [Flag(0), Flag(0), Flag.UNKNOWN]
