@@ -25,7 +25,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the matrices are small, an
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from faults.dirty_bench import FAMILIES, carry_out
-from faults.inject import done_before
+from faults.results import add_result, collect_rarely, done_before
 
 FATES = ("starts", "same", "refused", "nothing left", "violated", "not off")
 
@@ -46,9 +46,7 @@ def carry_on(wanted, results, do, show=print):
     done = {(one["family"], one["number"]): one for one in done_before(results)}
     for course in do([start for start in wanted if start not in done]):
         done[course["family"], course["number"]] = course
-        if results is not None:
-            with results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(course) + "\n")
+        add_result(results, course)
         for text in course["violated"]:
             show(f"{course['family']} {course['number']}, left {course['left']}: {text}")
     return [done[start] for start in wanted]
@@ -91,7 +89,7 @@ def main():
     families = (given.family,) if given.family else FAMILIES
     wanted = [(family, number) for family in families for number in range(given.starts)]
     start, before = time.monotonic(), len(done_before(given.results))
-    with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
+    with multiprocessing.get_context("spawn").Pool(given.processes, collect_rarely) as pool:
         courses = carry_on(wanted, given.results, lambda left: pool.imap_unordered(begin, left, chunksize=8))
     minutes = (time.monotonic() - start) / 60
     print("\n".join(table(courses)))

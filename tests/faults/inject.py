@@ -37,7 +37,7 @@ from faults.campaign import carry_out
 from faults.invariants import unnoticed, violated
 from faults.kinds import KINDS, Injection
 from faults.positions import FIRST, Everywhere, Planned, middle_of
-from faults.results import add_result, done_before
+from faults.results import add_result, collect_rarely, done_before
 
 SECOND = 5
 """Of so many random injections one happens to a message that makes a bench safe, or opens it again."""
@@ -217,7 +217,7 @@ def main():
     random.Random(given.seed).shuffle(wanted)
     # a process that is forked knows the undisturbed courses of all benches, and the modules
     way = "fork" if sys.platform == "linux" else "spawn"
-    with multiprocessing.get_context(way).Pool(given.processes) as pool:
+    with multiprocessing.get_context(way).Pool(given.processes, collect_rarely) as pool:
         do = partial(pool.imap_unordered, _one)
         results = carry_on(
             wanted, given.results, do, most=given.injections if given.everywhere and not given.all else None
