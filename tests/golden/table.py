@@ -75,6 +75,7 @@ JUDGES: Mapping[str, Judge] = {
             "the simulation, and quoted in the user's guide"
         },
     ),
+    "test_judge_sentio.py": Judge("SENTIO", {"": ("sentio-prober-control",)}),
     "test_judge_states.py": Judge("2602B", {"": ("pymeasure", "keithley2600")}),
     "test_judge_tektronix_scripts.py": Judge(
         "2602B",
