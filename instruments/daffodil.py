@@ -30,6 +30,8 @@ from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Second
 
 STRAY = 200
 """Codes that a column without a current may be off the reference."""
+_ABOUT = 1.1
+"""A batch may be longer than it should be by this factor."""
 NAMES = {"column": "row", "row": "col", "gate": "gate"}
 """Our lines, by the board's names of them."""
 
@@ -211,7 +213,7 @@ class Daffodil(Plan):
     def _look_ahead(self) -> None:
         """Make the message of the part of an operation that comes next, if it will be one."""
         ahead = self._compiled.look_ahead(self._options.pace)
-        if ahead is not None and len(list(_batches(ahead[1], self._options.batch))) == 1:
+        if ahead is not None and len(list(_batches(*ahead, self._options.batch))) == 1:
             ahead[0].packed  # noqa: B018 - it is kept
 
     def _taken(self, act: Callable[[], T]) -> T:
@@ -233,7 +235,7 @@ class Daffodil(Plan):
         every = np.full((int(read.sum()), reg.LINES), -1)
         late = np.zeros(len(events), np.bool_)
         number = np.cumsum(read) - 1
-        parts = list(_batches(seconds, self._options.batch))
+        parts = list(_batches(events, seconds, self._options.batch))
         for part in parts:
             records = events.records[part]
             text = events.packed if len(parts) == 1 else packed.pack(records.tobytes())
@@ -330,18 +332,19 @@ def _of(cells: IntArray, made: Mapping[str, IntArray]) -> dict[str, IntArray]:
     return {**made, "cell": cells[made["cell"]]}
 
 
-def _batches(seconds: FloatArray, longest: Second) -> Iterator[slice]:
-    """Yield the parts of events of predicted times (n,) s that are a batch of up to `longest` s each.
+def _batches(events: Events, seconds: FloatArray, longest: Second) -> Iterator[slice]:
+    """Yield the parts of events of predicted times (n,) s that are a batch of about `longest` s each.
 
-    A pulse and its read are in one.
+    A pulse and its read are in one. A chunk, which may be a pattern longer, is one batch.
     """
-    sums = np.cumsum(seconds)
+    together = 2 if len(set((events.records["mode"] & ~np.uint8(packed.REST)).tolist())) > 1 else 1
+    sums = np.cumsum(seconds.reshape(-1, together).sum(1))
     start, n = 0, len(sums)
     while start < n:
         base = 0.0 if start == 0 else float(sums[start - 1])
-        stop = int(np.searchsorted(sums, base + longest, side="right"))
-        stop = min(max(stop, start + 2), start + PATTERNS, n)
-        yield slice(start, stop)
+        stop = int(np.searchsorted(sums, base + _ABOUT * longest, side="right"))
+        stop = min(max(stop, start + 1), start + PATTERNS // together, n)
+        yield slice(together * start, together * stop)
         start = stop
 
 

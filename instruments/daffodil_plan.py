@@ -22,7 +22,7 @@ from labctl.core.limits import Limits
 from labctl.core.operations import Operation, Pulse, Sense, WritePlan
 from labctl.core.units import FloatArray, IntArray, Second
 
-PATTERNS = 2000
+PATTERNS = 4000
 """Most events of one batch."""
 SAMPLE = 500
 """Patterns that are packed to predict the bytes of an operation."""

@@ -171,7 +171,7 @@ class _Parser:
         if sign not in ("=", "!="):
             raise self._refused(f"{column} is a text; expected '{column} = {pattern}' or '{column} != {pattern}'")
         matches = re.compile(translate(pattern)).match
-        texts = self._fleet.table[column].combine_chunks().dictionary_encode()
+        texts = self._fleet.table[column].combine_chunks().dictionary_encode(null_encoding="encode")
         of_text = np.array([matches(text or "") is not None for text in texts.dictionary.to_pylist()], bool)
         mask: Mask = np.take(of_text, plain_array(texts.indices))
         return mask if sign == "=" else ~mask

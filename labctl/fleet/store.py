@@ -75,7 +75,9 @@ class Fleet:
 
 
 def plain_array(column: Any) -> npt.NDArray[Any]:
-    """Return the (n,) values of a column of numbers, times or yes and no; NaN, NaT, or False and 0 where there is none.
+    """Return the (n,) values of a column of numbers, times or yes and no; NaN, NaT or False where there is none.
+
+    Whole numbers some of which are not there are floats.
 
     By its bytes: pyarrow itself goes by way of pandas, whose import takes longer than any question.
     """
@@ -93,8 +95,8 @@ def plain_array(column: Any) -> npt.NDArray[Any]:
         values = np.frombuffer(data, dtype)[begin : begin + n].copy()
     if valid is None or not array.null_count:
         return values
-    none = {"f": np.nan, "M": np.datetime64("NaT")}.get(values.dtype.kind, 0)
-    values[~bits(valid)] = none
+    values = values.astype(float) if values.dtype.kind == "i" else values
+    values[~bits(valid)] = {"f": np.nan, "M": np.datetime64("NaT")}.get(values.dtype.kind, False)
     return values
 
 

@@ -185,7 +185,7 @@ def _distribution(ax: Axes, survey: Table, readback: Table | None) -> None:
     more = f" ({counted(beyond, 'survey read')} beyond the axis)" if beyond else ""
     ax.set(
         title="conductance at the read voltage",
-        xlabel=f"conductance, uS{more}",
+        xlabel=f"conductance, µS{more}",
         ylabel="cells (read-backs scaled to as many)",
         xlim=(bins[0], bins[-1]),
     )

@@ -139,7 +139,7 @@ def test_the_hours_of_a_night_in_the_document_are_those_of_the_plan(row, edited)
         if images := re.match(r" ([\d,]+)(?: images)?, (\d\d\.\d) to (\d\d\.\d) %", text):
             number = int(images[1].replace(",", ""))
             assert number == pytest.approx(360 + (12 * 3600 / dies - chip) / image, rel=0.005)
-            interval = 100 * binomial_interval(round(0.917 * number), number, method="wilson")
+            interval = 100 * binomial_interval(round(0.911 * number), number, method="wilson")
             assert [float(images[2]), float(images[3])] == pytest.approx(interval, abs=0.06)
         elif dies == 36:
             assert 36 * survey / 3 > 12 * 3600

@@ -96,6 +96,9 @@ def test_a_package_that_was_overwritten_is_named(tmp_path):
 
 
 def test_nothing_of_ours_is_imported_before_the_names_are_looked_at():
-    loaded = "import sys, labctl.cli.main; print({'instruments', 'protocols', 'sim_backend'} & set(sys.modules))"
+    loaded = (
+        "import sys; from labctl.cli.commands import app; app()\n"
+        "print({'instruments', 'protocols', 'sim_backend'} & set(sys.modules))"
+    )
     done = python("-c", loaded, cwd=ROOT)
     assert done.stdout.strip() == "set()", done.stderr

@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass, replace
 import numpy as np
 import pytest
 
+from instruments.daffodil import _batches
 from instruments.daffodil_compiled import BATCH, _asked
 from instruments.daffodil_plan import Options, Plan
 from instruments.open_board import BareBoard, BoardDie
@@ -14,6 +15,7 @@ from labctl.core.bias import Bias, Nominal
 from labctl.core.errors import BenchError, LimitError
 from labctl.core.limits import Limits
 from labctl.core.operations import Pulse, Sense
+from labctl.execution.recorded_die import chunk_of
 
 KERNELS, ROWS, COLS, N = 3, 5, 4, 120
 LIMITS = Limits(
@@ -221,3 +223,18 @@ def test_nothing_is_kept_for_another_die_or_under_other_limits(change, monkeypat
         with pytest.raises(LimitError, match="on a bad line"):
             board.check(part)
     assert made == [part]
+
+
+@pytest.mark.parametrize(("lease", "seconds"), [(10.0, 2.0), (3.0, 1.5), (1.0, 0.5)])
+def test_a_chunk_and_a_batch_are_half_a_lease_at_most(lease, seconds):
+    board = plan(lease=lease)
+    assert board.chunk == seconds
+    whole = at_random(np.random.default_rng(7), "pulse with its read", n=100)
+    time = board.check(whole)
+    size = chunk_of(100, time, board.chunk)
+    parts = [board._events(whole.take(slice(k, k + size))) for k in range(0, 100, size)]
+    assert [len(list(_batches(*part, board.chunk))) for part in parts] == [1] * len(parts)
+    events, times = board._events(whole)
+    cuts = [part.start for part in _batches(events, times, board.chunk)]
+    assert all(cut % 2 == 0 for cut in cuts)
+    assert len(cuts) == pytest.approx(time / board.chunk, abs=1)

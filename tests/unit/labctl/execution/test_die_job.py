@@ -361,13 +361,18 @@ class Mapped(Simulated):
         self.shown.append((subject.name, hard))
 
 
-def test_the_hard_bin_of_a_die_is_shown_when_it_has_ended_and_not_when_it_goes_on_later(tmp_path):
+def test_the_hard_bin_of_a_die_is_shown_when_it_has_ended_and_not_when_it_goes_on_later(tmp_path, monkeypatch):
     bins = (BinRule(bin="no-cells", hard=12, when="good > 0"),)
     body = Mapped()
     result, _ = carry_out(tmp_path / "one", body=body, bins=bins)
     assert (result.bin, body.shown) == ("no-cells", [("D1", 12)])
     carry_out(tmp_path / "one", body=body, bins=bins)
     assert body.shown == [("D1", 12)], "a die that is only replayed is not shown again"
+    monkeypatch.setitem(globals(), "LIMITS", LIMITS.model_copy(update={"pulses_per_cell": 1}))
+    limited = Mapped()
+    result, _ = carry_out(tmp_path / "limit", body=limited)
+    assert (result.state, result.bin, limited.shown) == (State.LIMIT_STOP, "limit", [("D1", 6)])
+    monkeypatch.undo()
     stopped = Mapped()
     assert carry_out(tmp_path / "two", stop_at=3, body=stopped)[0].bin == "interrupted"
     assert stopped.shown == []

@@ -373,9 +373,32 @@ def test_contact_is_watched_by_the_last_read_of_each_cell():
     assert np.allclose(reading.current[:, 0], 4e-5)
 
 
-@pytest.mark.parametrize(("seconds", "pieces"), [(0.1, [6]), (2.0, [3, 3])])
-def test_a_glance_is_taken_in_chunks_and_written_nowhere(tmp_path, seconds, pieces):
-    die, ticks, seeks = NominalDie(GEOMETRY, NOMINAL, timing=lambda operation: seconds), [], []
+class Chunked(NominalDie):
+    """A die whose chunks are as long as it says."""
+
+    chunk = None
+
+
+def chunked(seconds, chunk):
+    die = Chunked(GEOMETRY, NOMINAL, timing=lambda operation: seconds)
+    die.chunk = chunk
+    return die
+
+
+@pytest.mark.parametrize(("chunk", "pieces"), [(None, [2, 2, 2]), (2.0, [3, 3]), (0.5, [1] * 6), (5.0, [6])])
+def test_a_chunk_is_as_long_as_the_die_says(tmp_path, chunk, pieces):
+    die, ticks = chunked(3.0, chunk), []
+    sense = Sense(read_bias(GEOMETRY, *(np.zeros(6, np.int64),) * 2, np.arange(6) % 4, 0.1), np.arange(4))
+    with Journal.create(tmp_path / "D", {"die": "D"}) as journal:
+        recorded = RecordedDie(Limited(die, LIMITS), Replay(journal), "read", tick=ticks.append)
+        np.testing.assert_array_equal(recorded.sense(sense).current, die.sense(sense).current)
+        assert ticks == pieces
+        assert len(list(journal.intents())) == len(pieces)
+
+
+@pytest.mark.parametrize(("seconds", "chunk", "pieces"), [(0.1, None, [6]), (2.0, None, [3, 3]), (2.0, 2.0, [6])])
+def test_a_glance_is_taken_in_chunks_and_written_nowhere(tmp_path, seconds, chunk, pieces):
+    die, ticks, seeks = chunked(seconds, chunk), [], []
     bias = read_bias(GEOMETRY, *(np.zeros(6, np.int64),) * 2, np.arange(6) % 4, 0.1)
     glance = Glance(bias, np.arange(4))
     with Journal.create(tmp_path / "D", {"die": "D"}) as journal:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -97,6 +98,20 @@ def test_a_figure_that_is_called_like_a_column_has_another_name(two):
 )
 def test_filters_in_words(two, words, expected):
     assert sorted(dies(two, words)) == sorted(expected)
+
+
+def test_what_is_not_there_is_in_no_comparison(tmp_path):
+    of_run = rows_of(run(tmp_path / "r", {"A": {"tmr": 1.0}, "B": {"tmr": 1.0}, "C": {"tmr": 1.0}}))
+    left_out = {"A": {"notch": None, "seed": 3}, "B": {"notch": 0, "seed": 3}, "C": {"notch": 90, "seed": None}}
+    left_out["A"] |= {"campaign": None}
+    rows = tuple({**row, **left_out[row["die"]]} for row in of_run.rows if row["die"] in left_out)
+    fleet = store.fleet_of([replace(of_run, rows=rows)])
+    for words, expected in {
+        "notch = 0": ["B"], "notch < 45": ["B"], "notch != 90": ["B"], "notch >= 0": ["B", "C"],
+        "seed = 0": [], "seed != 3": [], "seed = 3 and notch > 0": [], "campaign = night": ["B", "C"],
+        "campaign != night": ["A"],
+    }.items():  # fmt: skip
+        assert dies(fleet, words) == expected, words
 
 
 def test_a_day_begins_at_midnight_here(tmp_path):
