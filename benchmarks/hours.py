@@ -108,7 +108,7 @@ def routes_of(die: ProbedDie) -> Iterator[Counter[str]]:
         count(self, operation, *more)
 
     def planned(self: CountedDie, plan: Any, scripts: Any) -> Any:
-        relays = scripts._cells(plan).relays
+        relays = scripts.planner.of(plan).relays
         routes[self._plan.stage] += sum(a != b for a, b in zip(relays, [None, *relays], strict=False))
         return plans(self, plan, scripts)
 

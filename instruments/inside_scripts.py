@@ -58,7 +58,7 @@ class InsideScripts:
 
     def __init__(self, bench: Bench, io: BenchIO, visits: Visits) -> None:
         self._bench, self._io, self._visits = bench, io, visits
-        self._planner = CellPlanner(bench, io, visits)
+        self.planner = CellPlanner(bench, io, visits)
         self._rescued: Attempts | None = None
         for unit in io.working:
             if unit.capabilities.script is None:
@@ -103,7 +103,7 @@ class InsideScripts:
         return self._seconds(plan, plan.most)
 
     def _seconds(self, plan: WritePlan, tries: IntArray) -> Second:
-        cells = self._planner.of(plan)
+        cells = self.planner.of(plan)
         total = 0.0
         for number, kind, rests in zip(cells.number, cells.kind, _rests(cells.relays), strict=True):
             attempt, cold = cells.seconds[kind]
@@ -119,7 +119,7 @@ class InsideScripts:
 
     def require_fit(self, plan: WritePlan) -> None:
         """Raise BenchError if a source cannot hold the script of `plan`, or all its attempts."""
-        cells = self._planner.of(plan)
+        cells = self.planner.of(plan)
         empty: frozenset[Relay] = frozenset()
         moves = self._moves(cells.relays, empty)
         for pieces in pieces_of(cells, linked=self.node is not None):
@@ -151,7 +151,7 @@ class InsideScripts:
         What broke off was made safe, and `rescued` tells how far it came.
         """
         self.expect(plan)
-        cells = self._planner.of(plan)
+        cells = self.planner.of(plan)
         self.require_fit(plan)
         made: list[CellAttempt] = []
         if not cells.number:

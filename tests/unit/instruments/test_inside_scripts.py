@@ -377,7 +377,7 @@ def test_the_length_of_a_script_is_not_underestimated(station):
     plan = plan_of(one.die)
     one.die.program(plan)
     scripts, source = one.die.scripts, one.open.sources["smu"]
-    cells = scripts._planner.of(plan)
+    cells = scripts.planner.of(plan)
     moves = scripts._moves(cells.relays, frozenset())
     program = scripts._program(plan, cells, range(len(plan)), moves)
     lines = compiled(program, source._steps).lines
@@ -391,7 +391,7 @@ def test_attempts_that_do_not_follow_each_other_are_refused(station):
     one = station()
     plan = plan_of(one.die)
     scripts = one.die.scripts
-    cells = scripts._planner.of(plan)
+    cells = scripts.planner.of(plan)
     program = scripts._program(plan, cells, range(len(plan)), [()] * len(plan))
     good = ["0 1 1e-5 0 0 0 0", "0 2 1e-5 0 0 1 0", "3 1"]
     assert [a.flag for a, _ in attempts_in(good, program, "smu")] == [Flag(0), Flag(0), Flag.UNKNOWN]
