@@ -36,7 +36,7 @@ THINKING: Second = 600.0
 
 
 def chunk_of(n: int, time: Second, longest: Second | None = None) -> int:
-    """Return how many of n patterns, predicted to take `time` s together, make a chunk of at most `longest` s.
+    """Return how many of n patterns of `time` s together make a chunk of about `longest` s.
 
     >>> chunk_of(7, 2.5), chunk_of(3, 60.0), chunk_of(0, 0.0), chunk_of(7, 2.5, 2.0)
     (3, 1, 1, 4)
