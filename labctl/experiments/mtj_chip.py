@@ -109,12 +109,13 @@ def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Compariso
     def training(method: str, name: str, **given: str) -> Path:
         config = campaign.parent / f"train-{settings.data}-{method}.yaml"
         given |= several if method != Method.HARDWARE_AWARE.value else {}
-        return steps.train(name, config, {**(settings.train or {}), **given})
+        return steps.train(name, config, {**_of_training(settings.train or {}, method), **given})
 
     def inference(name: str, weights: Path, world: Mapping[str, str], *, remapped: bool) -> Path:
         placed = {"stages.1.chip_inference.remap": "survey"} if remapped else {}
         given = {"data": settings.data, "solutions": str(weights)}
-        overrides = {**common, **rules(settings.exclude), **ways, **placed, **world, **given}
+        neurons = _of_readout(settings.train or {})
+        overrides = {**common, **rules(settings.exclude), **ways, **neurons, **placed, **world, **given}
         return steps.run(name + ("-remapped" if remapped else ""), campaign, overrides)
 
     baseline = training(BASELINE, BASELINE)
@@ -159,6 +160,26 @@ def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Compariso
         float(conventional[:, : losses[0].wrong.shape[2]].mean()),
         tuple(losses),
     )
+
+
+def _of_training(train: Mapping[str, str], method: str) -> dict[str, str]:
+    """Return what all training files are changed by, without what is of statistics-aware training alone for others.
+
+    >>> _of_training({"epochs": "9", "bad_cells": "50 %"}, "baseline")
+    {'epochs': '9'}
+    """
+    alone = () if method == Method.STATISTICS_AWARE.value else ("bad_cells",)
+    return {key: value for key, value in train.items() if key not in alone}
+
+
+def _of_readout(train: Mapping[str, str]) -> dict[str, str]:
+    """Return what the campaigns are changed by so that they have the neurons of networks trained otherwise.
+
+    >>> _of_readout({"levels": "binary", "activation": "sign"})
+    {'stages.1.chip_inference.readout.activation': 'sign'}
+    """
+    place = "stages.1.chip_inference.readout.activation"
+    return {place: train["activation"]} if "activation" in train else {}
 
 
 def read(folder: Path) -> tuple[DieError, ...]:
