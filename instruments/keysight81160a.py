@@ -168,7 +168,7 @@ class Keysight81160A:
             again = [setting.command for setting in whole if setting.header != load]
             self._scpi.set(";".join([*again, f":OUTP{n} 1"]))
             asked = [plain(f":OUTP{n}", 1), *levels]
-            self._scpi.transport.write("*TRG")
+            self._scpi.set("*TRG", extra=seconds)  # its reply tells that it was not lost on the way
             self._scpi.transport.let_pass(seconds)
             replies = self._scpi.ask([setting.query for setting in asked], wait=Wait.MEASURE, extra=seconds)
             others = [f"{s.header} is {r}" for s, r in zip(asked, replies, strict=True) if not s.answered(r)]

@@ -90,7 +90,3 @@ class GenericInstrument(Instrument):
             self.refuse(f"{error} ({line[:60]})")
             return json.dumps({"id": number, "refused": str(error)}) + "\n"
         return json.dumps({"id": number, "reply": reply}) + "\n"
-
-    def ends_busy(self, line: bytes) -> bool:
-        """Return whether a message is the emergency's."""
-        return b'"do": "abort"' in line or b'"do": "open"' in line

@@ -63,6 +63,10 @@ class GenericMatrix(GenericInstrument):
                 self.world.advance(self.world.timing.relay)
         return sorted(self.closed)
 
+    def ends_busy(self, line: bytes) -> bool:
+        """Return whether a message is the emergency's."""
+        return b'"do": "open"' in line
+
     def _open(self) -> None:
         self._before = self.closed
         self._route([])

@@ -248,6 +248,10 @@ class GenericSource(GenericInstrument):
                 self._go(name, 0.0, rate)
             self._switch_off(name)
 
+    def ends_busy(self, line: bytes) -> bool:
+        """Return whether a message is the emergency's."""
+        return b'"do": "abort"' in line
+
     def _abort(self) -> None:
         for name, channel in self.channels.items():
             channel.before = [channel.output, channel.level, channel.limit]

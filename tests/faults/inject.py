@@ -199,10 +199,10 @@ def main():
         return 1 if result["violated"] else 0
     start, before = time.monotonic(), len(done_before(given.results))
     benches, wanted = [given.bench] if given.bench else list(BENCHES), []
-    by_kinds = {}
+    had = {}
     for bench in benches:
         kinds = (given.kind,) if given.kind else BENCHES[bench].kinds
-        everywhere = by_kinds.setdefault(kinds, Everywhere(kinds, given.seed))
+        everywhere = Everywhere(kinds, given.seed, had)
         trail = undisturbed_on(bench).injection.trail
         if given.everywhere:
             usual = everywhere.planned(trail, bench)

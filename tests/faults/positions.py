@@ -244,11 +244,12 @@ class Everywhere:
     Args:
         kinds: of faults.
         seed: of the other message.
+        had: set of the moments by kind that benches with other kinds have had; grows.
     """
 
-    def __init__(self, kinds, seed=0):
+    def __init__(self, kinds, seed=0, had=None):
         self.kinds, self.seed = tuple(kinds), seed
-        self._had = {kind: set() for kind in self.kinds}
+        self._had = {} if had is None else had
 
     def planned(self, trail, bench="matrix"):
         """Return the injections into the undisturbed campaign of a bench, in a drawn order: a part is a sample."""
@@ -288,8 +289,9 @@ class Everywhere:
 
     def _new(self, kind, positions):
         """Return the positions at moments that no bench has had before; they are had from now on."""
-        new = {moment: numbers for moment, numbers in positions.items() if moment not in self._had[kind]}
-        self._had[kind] |= positions.keys()
+        had = self._had.setdefault(kind, set())
+        new = {moment: numbers for moment, numbers in positions.items() if moment not in had}
+        had.update(positions)
         return new
 
     def _two(self, numbers, others, kind, moment):

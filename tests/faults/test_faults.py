@@ -289,6 +289,9 @@ def test_a_bench_adds_only_moments_that_those_before_have_not_had(undisturbed):
     assert everywhere.planned(trail, "again") == []
     other = script.undisturbed_on("2400").injection.trail
     assert {one.bench for one in everywhere.planned(other, "2400")} == {"2400"}
+    had = {}
+    assert Everywhere(("reply lost",), 0, had).planned(trail)
+    assert {one.kind for one in Everywhere(("reply lost", "busy"), 0, had).planned(trail)} == {"busy"}
 
 
 def test_every_fifth_is_a_second_fault_at_a_message_that_makes_safe_or_opens_again():

@@ -189,9 +189,9 @@ def test_its_width_passes_before_levels_are_read_again_and_the_output_goes_off()
     source.prepare({"out1": PulseSetup(0.7, 0.5)})
     source.fire("out1", 0.45, 0.3)
     trigger = talk.index("*TRG")
-    assert talk[trigger + 1] == 0.3
-    assert talk[trigger + 2].startswith(BEHIND)
-    assert ":OUTP1 0" in talk[trigger + 3 :]
+    assert talk[trigger + 1 : trigger + 3] == [":SYST:ERR?", 0.3]
+    assert talk[trigger + 3].startswith(BEHIND)
+    assert ":OUTP1 0" in talk[trigger + 4 :]
     assert not instrument.world.ledger.events
 
 
@@ -271,6 +271,20 @@ def test_an_output_that_went_off_made_no_pulse(ready, monkeypatch):
     assert not pulses
 
 
+def test_a_trigger_that_is_lost_on_the_way_is_noticed():
+    instrument, _, pulses = emulated()
+    session = instrument.session()
+    handle, lost = session.handle, []
+    session.handle = lambda data: lost.append(data) or b"" if data.startswith(b"*TRG") else handle(data)
+    source = made(BytesTransport(session, NAME))
+    source.connect()
+    source.prepare(SETUP)
+    with pytest.raises(LinkTimeoutError, match=r"did not answer '\*TRG"):
+        source.fire("out1", 0.45, 50e-9)
+    assert len(lost) == 1
+    assert not pulses
+
+
 def test_a_level_that_somebody_changed_is_noticed_and_the_output_is_off(ready, monkeypatch):
     instrument, source, _ = ready
     falsified(instrument, monkeypatch, "*TRG", lambda: setattr(instrument.channels[1], "high", 0.5))
@@ -293,7 +307,7 @@ def test_a_setting_that_somebody_changed_between_two_pulses_keeps_the_output_off
 def test_an_error_behind_the_trigger_is_an_error_and_the_output_is_off(ready, monkeypatch):
     instrument, source, _ = ready
     falsified(instrument, monkeypatch, "*TRG", lambda: instrument.execute(":NONSENSE"))
-    with pytest.raises(InstrumentError, match=r"-113 Undefined header behind '\*TRG'"):
+    with pytest.raises(InstrumentError, match=r"refused '\*TRG': -113 Undefined header"):
         source.fire("out1", 0.45, 50e-9)
     assert not instrument.outputs()
 
@@ -347,7 +361,7 @@ def test_a_link_that_does_not_answer_is_left_to_whoever_makes_all_safe(ready, mo
     monkeypatch.setattr(instrument, "execute", deaf)
     with pytest.raises(LinkTimeoutError):
         source.fire("out1", 0.45, 50e-9)
-    assert heard[-2] == "*TRG"
+    assert heard[-3:-1] == ["*TRG", ":SYST:ERR?"]
     assert heard[-1].startswith(BEHIND)
     source.emergency_off()
     assert not instrument.outputs()

@@ -329,7 +329,7 @@ def test_a_pulse_that_fails_ends_with_the_bench_safe():
 
     def lose_the_question_behind_the_trigger(text):
         messages.append(text)
-        return "" if messages[-2:-1] == ["*TRG"] else execute(text)
+        return "" if messages[-3:-2] == ["*TRG"] else execute(text)
 
     box.execute = lose_the_question_behind_the_trigger
     with pytest.raises(InstrumentError):

@@ -8,6 +8,7 @@ import pytest
 
 from sim_backend.emulators import generic_matrix, generic_prober, generic_source
 from sim_backend.emulators.context import EmulatorContext
+from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.sentio_model import StationMap
 from sim_backend.emulators.world import Cables, World
@@ -209,3 +210,11 @@ def test_the_needles_step_only_when_they_are_up_and_only_on_the_map():
     bench.ask(bench.prober, "contact")
     assert bench.world.in_contact
     assert bench.world.ledger.moves_in_contact == 0
+
+
+def test_what_an_abort_ends_can_be_busy_and_a_prober_ends_by_itself():
+    bench = Bench()
+    assert bench.source.ends_busy(b'{"do": "abort", "id": 1}')
+    assert bench.matrix.ends_busy(b'{"do": "open", "id": 1}')
+    assert not bench.source.ends_busy(b'{"do": "open", "id": 1}')
+    assert type(bench.prober).ends_busy is Instrument.ends_busy
