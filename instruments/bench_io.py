@@ -8,7 +8,9 @@ because each method is one transition of this one state.
 
 import contextlib
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -21,9 +23,11 @@ from instruments.emergency import BY_HAND, emergency_open, persist, silence
 from instruments.joined import Joined
 from instruments.reach import reach_of
 from instruments.relays import Relays
+from instruments.scpi import BEYOND
 from instruments.short_pulses import ShortPulses
 from instruments.step_sequence import COLD, FIRED, ChannelStep, Composer, SourceChannel, Tag, calls
 from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.operations import Flag
 from labctl.core.prober import Prober
 from labctl.core.pulse_source import Fire, PulseSetup, PulseSource
 from labctl.core.source import Aperture, ChannelSetup, Level, Measure, Ramp, Sample, SourceMeasure, Step, Watch
@@ -258,8 +262,12 @@ class BenchIO:
                 except BaseException:
                     self.silence_joined()
                     raise
-                tags = [event.tag for event in script if isinstance(event.step, Measure | Watch)]
-                samples += [(tag, sample) for tag, sample in zip(tags, readings, strict=True) if tag is not None]
+                asked = [event for event in script if isinstance(event.step, Measure | Watch)]
+                samples += [
+                    (event.tag, _flagged_without_number(event.step, sample))
+                    for event, sample in zip(asked, readings, strict=True)
+                    if event.tag is not None
+                ]
         return samples
 
     def _fire(self, script: Iterable[ChannelStep]) -> None:
@@ -428,3 +436,10 @@ def _spread(steps: Iterable[Step | Fire]) -> Volt:
     """Return the most that two lines can differ by while `steps` are carried out from 0 V, V."""
     levels = [0.0, *(step.volts for step in steps if isinstance(step, Level | Ramp | Fire))]
     return max(levels) - min(levels)
+
+
+def _flagged_without_number(step: Step | Fire, sample: Sample) -> Sample:
+    """Return a sample; one of a measurement that has no number is flagged, whether or not its driver has done so."""
+    if isinstance(step, Measure) and not abs(sample.current) < BEYOND:
+        return replace(sample, current=math.nan, flag=sample.flag | Flag.OVERRANGE)
+    return sample

@@ -47,7 +47,7 @@ def contact_visit(place: Assignment, reach: Reach, count: int, sense_range: Ampe
 
 def flagged(piece: Iterable[RouteVisit], samples: Iterable[tuple[Tag, Sample]], act: Act) -> list[RouteVisit]:
     """Return the visits with a flagged reading that a larger range may take."""
-    flagged = {tag.visit for tag, sample in samples if tag.kind == READ and sample.flag}
+    flagged = {tag.visit for tag, sample in samples if tag.kind in (READ, ZERO) and sample.flag}
     return [v for v in piece if v.number in flagged and v.sense_range < act.read_compliance * (1 - 1e-9)]
 
 
@@ -59,7 +59,7 @@ def put(
 ) -> None:
     """Put the samples of visits into `reading`."""
     by_number = {visit.number: visit for visit in piece}
-    zero = {(tag.visit, tag.channel): sample.current for tag, sample in samples if tag.kind == ZERO}
+    zero = {(tag.visit, tag.channel): sample for tag, sample in samples if tag.kind == ZERO}
     force = {tag.visit: Flag(0) for tag, _ in samples}
     for tag, sample in samples:
         if tag.kind == FORCE:
@@ -72,16 +72,15 @@ def put(
             reading.current[slot], reading.flag[slot] = 0.0, force[visit.number]
     for tag, sample in samples:
         if tag.kind == READ:
-            pattern, current = (
-                int(visits.pattern[tag.visit]),
-                sample.current - zero.get((tag.visit, tag.channel), 0.0),
-            )
+            pattern, current, flag = int(visits.pattern[tag.visit]), sample.current, sample.flag
+            if offset := zero.get((tag.visit, tag.channel)):
+                current, flag = current - offset.current, flag | offset.flag
             if tag.slot >= 0:
                 reading.current[pattern, tag.slot] = -current
-                reading.flag[pattern, tag.slot] = sample.flag | force[tag.visit]
+                reading.flag[pattern, tag.slot] = flag | force[tag.visit]
             if (rest := by_number[tag.visit].rest) >= 0:
                 reading.current[pattern, rest] += current
-                reading.flag[pattern, rest] |= sample.flag
+                reading.flag[pattern, rest] |= flag
 
 
 def scripts(visits: RouteVisits) -> Iterator[range]:

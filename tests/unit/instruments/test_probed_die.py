@@ -3,6 +3,7 @@
 The bench reaches 2 kernels of 4 x 3 cells with two 2602B, a 707B and a SENTIO.
 """
 
+import math
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -558,6 +559,34 @@ def test_more_current_than_the_range_is_read_again_with_all_there_is():
     reading = twin.die.sense(read([1], [2]))
     assert reading.current[0, 0] == pytest.approx(1e-3, rel=0.01)
     assert reading.flag[0, 0] == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 9.91e37])
+@pytest.mark.parametrize("subtract", [False, True], ids=["reading", "offset"])
+@pytest.mark.parametrize("lasts", [False, True], ids=["once", "always"])
+def test_what_is_no_number_is_read_again_also_if_its_driver_says_nothing(value, subtract, lasts, monkeypatch):
+    twin = Twin(bench(reads__zero_offset=subtract))
+    twin.die.idle()
+    normal = twin.die.sense(read([1], [2]))
+    run, spoilt = Keithley2600B.run, []
+
+    def silent(source, steps):
+        samples = run(source, steps)
+        measured = [k for k, sample in enumerate(samples) if not math.isnan(sample.current)]
+        if measured and (lasts or not spoilt):
+            spoilt.append(measured[0])
+            samples[measured[0]] = replace(samples[measured[0]], current=value)
+        return samples
+
+    monkeypatch.setattr(Keithley2600B, "run", silent)
+    if lasts:
+        with pytest.raises(InstrumentError, match="nan A where 0 was set; no relay moves"):
+            twin.die.sense(read([1], [2]))
+        return
+    reading = twin.die.sense(read([1], [2]))
+    assert spoilt
+    assert not reading.flag.any()
+    np.testing.assert_allclose(reading.current, normal.current, rtol=0.02)
 
 
 def test_compliance_is_flagged_with_the_reading_and_with_the_pulse():
