@@ -1,5 +1,6 @@
 """The conversation with the server of a Daffodil board (`labctl.boards.daffodil.service`), as its client has it."""
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,13 +28,20 @@ class Client:
 
     def __init__(self, name: str, wire: Transport, lease: Second, set_up: Callable[[], None]) -> None:
         self._name, self._wire, self._lease, self._set_up = name, wire, lease, set_up
+        self._numbers = itertools.count(1)
         self._token: str | None = None
         self._taking = self._is_set_up = False
 
     def _ask(self, text: str, expected: str, extra: Second = 0.0) -> str:
         """Return what follows `expected` in the answer; the errors of the server by their kind."""
-        answer = self._wire.query(text, wait=Wait.MEASURE, extra=extra)
-        (verb, _, rest), asked = answer.partition(" "), text.partition(" ")[0]
+        number, asked = f"#{next(self._numbers)}", text.partition(" ")[0]
+        line = self._wire.query(f"{number} {text}", wait=Wait.MEASURE, extra=extra)
+        answered, _, answer = line.partition(" ")
+        if answered != number:
+            if line.startswith("ERROR syntax"):  # of a server that was changed for one of another version
+                self.identity()
+            raise unexpected(self._name, asked, brief(line), f"an answer to message {number}")
+        verb, _, rest = answer.partition(" ")
         if verb == expected:
             return rest
         kind, _, message = rest.partition(": ")

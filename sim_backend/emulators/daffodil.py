@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from labctl.boards.daffodil import registers as reg
+from labctl.boards.daffodil.service import numbered
 from labctl.core.errors import BenchError
 from labctl.core.units import Volt
 from sim_backend.chip import ChipDie
@@ -48,7 +49,7 @@ class DaffodilServer(Instrument):
 
     def ends_busy(self, line: bytes) -> bool:
         """Whatever runs ends when the board is told to be safe."""
-        return line.startswith(b"SAFE")
+        return numbered(line.decode("latin-1"))[1].startswith("SAFE")
 
     def interrupt(self) -> None:
         """End a batch before its next pattern."""

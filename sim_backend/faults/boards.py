@@ -4,7 +4,6 @@ A defect lasts while the message is executed to which it happens; one of `LASTIN
 somebody has repaired the board.
 """
 
-import json
 from collections.abc import Callable
 
 from labctl.boards.daffodil import patterns
@@ -124,13 +123,12 @@ def _other_version(injection: Injection, link: Link, data: bytes) -> bool:
         link.power_cycle()
         raise dropped()
     reply = link.execute(data)
-    link.give(_older(data, reply) if data.startswith((b"*IDN?", b"TAKE")) else reply)
+    link.give(_older(data, reply))
     return True
 
 
 def _older(data: bytes, reply: bytes) -> bytes:
-    """Return the reply of a server of an older version."""
+    """Return the reply of a server of the version before, to which a number in front of a message was nothing."""
     if data.startswith(b"*IDN?"):
         return reply.rpartition(b",")[0] + b",%d\n" % OLDER
-    given = json.loads(data.partition(b" ")[2])["version"]
-    return b"ERROR version: the board speaks %d, the client %d\n" % (OLDER, given)
+    return b"ERROR syntax: '%s' is not known\n" % data.split(b" ")[0] if data.startswith(b"#") else reply

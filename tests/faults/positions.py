@@ -25,6 +25,7 @@ from functools import cache
 
 from faults.kinds import KILLS
 
+from labctl.boards.daffodil.patterns import patterns_of
 from labctl.core.die_state import State
 from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.scpi.instrument import ScpiInstrument
@@ -40,6 +41,8 @@ _NAMES = (
 _CHANNELS = re.compile(rb"\(@[#A0!,]+\)")
 _REPEATED = re.compile(rb"(.{4,120}?)\1+", re.S)
 _VERB = re.compile(rb'"do": "(\w+)"')
+_BOARD = re.compile(rb"(?:#\d+ )?(TAKE|SET|RUN|WRITE|RELEASE|END|SAFE|STATE\?)(?= |\s*$)[^\n]*")
+"""A message to the server of a board."""
 _QUESTION = re.compile(rb"print\(.*|:[^\n]*\?", re.S)
 _RESULTS = b"mtj_r"
 """Table of a script in which its results are."""
@@ -111,12 +114,28 @@ def shape_of(message):
     True
     >>> shape_of(b":ROUT:CLOS (@00101,00202)") == shape_of(b":ROUT:CLOS (@00303)")
     True
+
+    Of a batch for a board it is in which ways lines are driven and read, and not with which codes.
     """
+    if (board := _BOARD.match(message)) and board[1] in (b"RUN", b"WRITE"):
+        return board[1] + (_ways(message.split()[-1].decode()) if board[1] == b"RUN" else b"")
     for names, name in _NAMES:
         message = names.sub(name, message)
     while (shorter := _REPEATED.sub(rb"\1", message)) != message:
         message = shorter
     return _CHANNELS.sub(b"(@#)", re.sub(rb"#A#(,#A#)*", b"#A#", message))
+
+
+def _ways(text):
+    """Return in which ways the patterns of a batch drive and read lines: mode, and none, one or more of each."""
+    return repr(
+        sorted(
+            {
+                (one.mode, *(min(2, mask.bit_count()) for mask in (one.column_on, one.row_on, one.read)))
+                for one in patterns_of(text)
+            }
+        )
+    ).encode()
 
 
 @cache
@@ -126,6 +145,8 @@ def question_of(message):
     >>> question_of(b"smua.measure.nplc=1\\nprint(errorqueue.count)\\n"), question_of(b":SOUR:DEL 0\\n:SYST:ERR?\\n")
     (b'print(errorqueue.count)', b':SYST:ERR?')
     """
+    if board := _BOARD.match(message):
+        return board[1]
     shape = shape_of(message)
     before, _, last = shape.rstrip().rpartition(b"\n")
     return last if before and _RESULTS not in last else shape
@@ -143,6 +164,8 @@ def form_of(message):
     (b'run', b':ABOR\\n')
     """
     shape, question = shape_of(message), question_of(message)
+    if board := _BOARD.match(message):
+        return board[1]
     if verb := _VERB.search(shape):
         return verb[1]
     if _RESULTS in question:

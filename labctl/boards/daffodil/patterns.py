@@ -12,7 +12,7 @@ from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
 from . import registers as reg
 
-VERSION = 2
+VERSION = 3
 """Of patterns and of the conversation; another one is refused."""
 KEEP = 0xFFFF
 """Code of a converter that is left as it is."""

@@ -11,6 +11,9 @@
     END token                ENDED: at rest, and free for another client
     anything wrong           ERROR kind: text; of the kinds version, lease, safed, refused, aborted, fault, syntax
 
+A line may have a number in front, `#17 STATE?`, and then its answer has the same: a client tells by it that no answer
+to an older line has come.
+
 One client has the board. When nothing was heard of it for the time of its lease, the board makes itself safe and is
 free. A batch whose events take longer than the lease is refused; one that outlasts it all the same is ended.
 
@@ -73,7 +76,12 @@ class Service:
 
     def handle(self, line: str) -> str:
         """Return the answer to a line, both without their end."""
-        verb, _, rest = line.strip().partition(" ")
+        number, message = numbered(line.strip())
+        return number + self.answer_to(message)
+
+    def answer_to(self, message: str) -> str:
+        """Return the answer to a message without a number."""
+        verb, _, rest = message.partition(" ")
         if verb == "SAFE":
             with self._stopped():
                 return self._answer_of(self._safe)
@@ -232,6 +240,18 @@ class Service:
     def _short_enough(self, seconds: float) -> None:
         if seconds > self._lease:
             raise Rejected("refused", f"a batch of {seconds:.3g} s, and a lease of {self._lease:.3g} s")
+
+
+def numbered(line: str) -> Tuple[str, str]:
+    """Return the number in front of a line with its blank, "" if it has none, and what follows.
+
+    >>> numbered("#17 STATE?"), numbered("SAFE")
+    (('#17 ', 'STATE?'), ('', 'SAFE'))
+    """
+    number, blank, message = line.partition(" ")
+    if blank and number[:1] == "#" and number[1:].isdigit():
+        return number + blank, message
+    return "", line
 
 
 def _object(text: str) -> Dict[str, Any]:

@@ -339,11 +339,11 @@ def test_events_and_bytes_of_an_operation_are_predicted(kind):
 def test_a_server_of_another_version_is_refused_and_made_safe_all_the_same(monkeypatch):
     on = on_board(chip())
     monkeypatch.setattr(packed, "VERSION", packed.VERSION + 1)
-    answer = on.server.service.handle
-    on.server.service.handle = lambda line: (
+    answer = on.server.service.answer_to
+    on.server.service.answer_to = lambda line: (
         answer(line).replace(f",{packed.VERSION}", ",2") if line == "*IDN?" else answer(line)
     )
-    with pytest.raises(BenchError, match="the server on the board has version 2, this suite 3"):
+    with pytest.raises(BenchError, match="the server on the board has version 2, this suite 4"):
         on.board.connect()
     on.server.board.write_dac(2, 3, "raw", 3000)
     assert {name: state.forced for name, state in on.board.emergency_off().items()} == {"row3": "1.16211 V"}
@@ -354,7 +354,7 @@ def test_connecting_only_reads():
     on = on_board(chip())
     on.server.board.write_dac(4, 1, "raw", 3500)
     words, dac, events = dict(on.server.board.words), dict(on.server.board.out), on.server.board.audit.events
-    assert on.board.connect() == "mtj-labctl,daffodil,70001,2"
+    assert on.board.connect() == "mtj-labctl,daffodil,70001,3"
     assert set(on.board.state()) == {"gate1"}
     on.board.diagnosis()
     assert (words, dac, events) == (on.server.board.words, on.server.board.out, on.server.board.audit.events)
@@ -378,7 +378,7 @@ def test_a_board_that_somebody_made_safe_within_an_operation_is_not_driven_on():
     """An operation of many batches, and a SAFE of another connection between two of them."""
     on = on_board(chip())
     on.board.sense(read(on.board, *ONE))
-    handle, batches, events = on.server.service.handle, [], []
+    handle, batches, events = on.server.service.answer_to, [], []
 
     def handled(line):
         answer = handle(line)
@@ -389,7 +389,7 @@ def test_a_board_that_somebody_made_safe_within_an_operation_is_not_driven_on():
                 events.append(on.server.board.audit.reads)
         return answer
 
-    on.server.service.handle = handled
+    on.server.service.answer_to = handled
     with pytest.raises(NotDriven, match="board: somebody had the board made safe while it was yours"):
         on.board.sense(read(on.board, *(np.repeat(i, 3000) for i in ONE)))
     assert [on.server.board.audit.reads] == events
@@ -465,7 +465,7 @@ def test_a_batch_whose_link_fails_is_not_sent_again_and_the_board_is_made_safe(f
     pulses = []
     perform = on.server.board.chip.perform
     on.server.board.chip.perform = lambda operation: (pulses.append(type(operation)), perform(operation))[1]
-    on.server.fault = lambda line: fault if line.startswith(b"RUN") else Fault.NONE
+    on.server.fault = lambda line: fault if b" RUN " in line else Fault.NONE
     with pytest.raises(InstrumentError):
         on.board.pulse(write(on.board, *ONE, np.array([True])))
     on.server.fault = lambda line: Fault.NONE
@@ -478,26 +478,55 @@ def test_a_batch_whose_link_fails_is_not_sent_again_and_the_board_is_made_safe(f
 def test_what_the_server_answers_wrong_is_an_error_of_the_instrument():
     on = on_board(chip())
     on.board.sense(read(on.board, *ONE))
-    answer = on.server.service.handle
+    answer = on.server.service.answer_to
     for wrong in ("CODES " + packed.pack(b"\0\0"), "CODES x", "CODES", "", "ERROR fault: smoke"):
-        on.server.service.handle = lambda line, wrong=wrong: wrong if line.startswith("RUN") else answer(line)
+        on.server.service.answer_to = lambda line, wrong=wrong: wrong if line.startswith("RUN") else answer(line)
         with pytest.raises(InstrumentError):
             on.board.sense(read(on.board, *ONE))
-        on.server.service.handle = answer
+        on.server.service.answer_to = answer
         on.board.idle()
+
+
+def test_an_answer_to_an_older_message_is_none():
+    on = on_board(chip())
+    on.board.sense(read(on.board, *ONE))
+    answer, answers = on.server.service.handle, []
+
+    def repeated(line):
+        answers.append(answer(line))
+        return answers[-1 if len(answers) == 1 else -2]
+
+    on.server.service.handle = repeated
+    on.board.sense(read(on.board, *ONE))
+    words = r"board: 'RUN' was answered by '#\d+ CODES [^']*'; expected an answer to message #\d+\. "
+    with pytest.raises(InstrumentError, match=words):
+        on.board.sense(read(on.board, *ONE))
+
+
+def test_a_server_that_was_changed_for_an_older_one_is_told_by_its_version():
+    on = on_board(chip())
+    on.board.sense(read(on.board, *ONE))
+    answer = on.server.service.handle
+    on.server.service.handle = lambda line: (
+        f"ERROR syntax: '{line.split()[0]}' is not known"
+        if line.startswith("#")
+        else answer(line).replace(f",{packed.VERSION}", ",2")
+    )
+    with pytest.raises(BenchError, match="the server on the board has version 2, this suite 3"):
+        on.board.sense(read(on.board, *ONE))
 
 
 def test_every_command_as_it_is_sent():
     """The transcript: what the driver says from identity to the end of a session, and what it understands."""
     on = on_board(chip(1, 2, 2, **STILL), options={"offset_reads": 1})
     sent = []
-    answer = on.server.service.handle
+    answer = on.server.service.answer_to
 
     def recorded(line):
         sent.append(line.split(" ")[0:1] + line.split(" ")[2 if line[:3] in ("SET", "RUN") else 1 :])
         return answer(line)
 
-    on.server.service.handle = recorded
+    on.server.service.answer_to = recorded
     on.board.connect()
     on.board.sense(read(on.board, np.array([0]), np.array([1]), np.array([0])))
     on.board.off()
@@ -505,7 +534,7 @@ def test_every_command_as_it_is_sent():
     on.board.close()
     verbs = [words[0] for words in sent]
     assert verbs == ["*IDN?", "TAKE", "SET", "RUN", "RUN", "SAFE", "STATE?"]
-    assert json.loads(" ".join(sent[1][1:])) == {"version": 2, "client": "labctl board", "lease": 10.0}
+    assert json.loads(" ".join(sent[1][1:])) == {"version": 3, "client": "labctl board", "lease": 10.0}
     settings = json.loads(" ".join(sent[2][1:]))
     assert settings == {
         **{"reference": 2048, "closed": 1392, "lowest": 1393, "up": 2702, "down": 2702, "top_gate": 4095},
@@ -584,7 +613,7 @@ def test_the_bench_of_a_board_is_opened_refused_when_live_and_made_safe():
         return BytesTransport(on.server.session(), name, probe=entry.declaration.probe)
 
     with open_board(bench(kernels=2, n_rows=5, n_cols=4), connect=connect) as opened:
-        assert opened.identities == {"board": "mtj-labctl,daffodil,70001,2"}
+        assert opened.identities == {"board": "mtj-labctl,daffodil,70001,3"}
         die = opened.turn_to(on.board.nominal)
         assert die.sense(read(die, *ONE)).flag.tolist() == [[0]]
     on.server.board.write_dac(2, 3, "raw", 3000)
@@ -664,7 +693,7 @@ def test_a_plan_is_charged_as_its_pulses_were_given_and_at_the_most_when_it_brea
     program_by_host(host, plan)
     assert np.array_equal(die.counts, host.counts)
     before = die.counts.copy()
-    on.server.service.handle = lambda line: "ERROR fault: smoke"
+    on.server.service.answer_to = lambda line: "ERROR fault: smoke"
     with pytest.raises(InstrumentError, match="smoke"):
         die.program(plan)
     assert (die.counts - before).sum() == die._pulses(plan, Attempts.at_most(plan)).sum()
@@ -706,8 +735,8 @@ def test_a_board_that_writes_no_plans_is_not_asked_to():
 )
 def test_attempts_that_do_not_fit_their_plan_are_errors_of_the_instrument(reply):
     on = on_board(chip(1, 5, 4, ideal=True))
-    answer = on.server.service.handle
-    on.server.service.handle = lambda line: f"ATTEMPTS {json.dumps(reply)}" if line[:5] == "WRITE" else answer(line)
+    answer = on.server.service.answer_to
+    on.server.service.answer_to = lambda line: f"ATTEMPTS {json.dumps(reply)}" if line[:5] == "WRITE" else answer(line)
     with pytest.raises(InstrumentError, match="plan"):
         on.board.perform(plan_of(on.board, ONE, np.array([True]), ladder=[0.9], budget=np.array([1])))
 

@@ -43,14 +43,14 @@ def by_cell(attempts):
 
 def test_of_a_message_without_an_answer_all_attempts_count_and_of_those_after_it_none():
     on, alone = on_board(chip(2, 5, 4, ideal=True)), on_board(chip(2, 5, 4, ideal=True))
-    die, plan, answer = inside(on), plan_of(on.board), on.server.service.handle
+    die, plan, answer = inside(on), plan_of(on.board), on.server.service.answer_to
     asked = []
 
     def second_is_lost(line):
         asked.append(line[:5])
         return "ERROR fault: smoke" if asked.count("WRITE") == 2 and line[:5] == "WRITE" else answer(line)
 
-    on.server.service.handle = second_is_lost
+    on.server.service.answer_to = second_is_lost
     with pytest.raises(InstrumentError, match="smoke"):
         die.program(plan)
     rescued = die.scripts.rescued
@@ -97,8 +97,8 @@ def test_cells_on_bad_lines_are_in_no_message_and_end_as_by_the_host():
     bad = {"options": {"bad_rows": [2], "bad_cols": [1]}}
     on, alone = (on_board(chip(2, 5, 4, ideal=True), **bad) for _ in range(2))
     plan, sent = plan_of(on.board), []
-    answer = on.server.service.handle
-    on.server.service.handle = lambda line: (sent.append(line), answer(line))[1]
+    answer = on.server.service.answer_to
+    on.server.service.answer_to = lambda line: (sent.append(line), answer(line))[1]
     made, host = inside(on).program(plan), program_by_host(alone.board, plan)
     assert by_cell(made) == by_cell(host)
     row, col = (plan.verify.bias.row != 0).argmax(1), plan.verify.cols[:, 0]
@@ -111,12 +111,12 @@ def test_cells_on_bad_lines_are_in_no_message_and_end_as_by_the_host():
 
 def test_a_plan_that_the_server_refuses_was_not_begun():
     on = on_board(chip(1, 5, 4, ideal=True))
-    die, plan, answer = inside(on), plan_of(on.board, 20), on.server.service.handle
-    on.server.service.handle = lambda line: "ERROR refused: no" if line[:5] == "WRITE" else answer(line)
+    die, plan, answer = inside(on), plan_of(on.board, 20), on.server.service.answer_to
+    on.server.service.answer_to = lambda line: "ERROR refused: no" if line[:5] == "WRITE" else answer(line)
     with pytest.raises(BenchError, match="no"):
         die.program(plan)
     assert len(die.scripts.rescued.cell) == 0
-    on.server.service.handle = answer
+    on.server.service.answer_to = answer
     beyond = WritePlan(plan.write.scaled(4.0), *(getattr(plan, n) for n in list(vars(plan))[1:]))
     with pytest.raises(BenchError, match="the board's converters drive lines"):
         on.board.program(beyond)
@@ -147,7 +147,7 @@ def test_a_message_has_cells_of_one_kernel_and_half_a_lease_of_time():
 @pytest.mark.parametrize("kept", [0, 1, 13])
 def test_an_answer_that_ends_before_the_plan_does_is_none(kept):
     on = on_board(chip(1, 5, 4, ideal=True))
-    die, plan, answer = inside(on), plan_of(on.board, 20), on.server.service.handle
+    die, plan, answer = inside(on), plan_of(on.board, 20), on.server.service.answer_to
 
     def cut(line):
         reply = answer(line)
@@ -156,7 +156,7 @@ def test_an_answer_that_ends_before_the_plan_does_is_none(kept):
         verb, _, text = reply.partition(" ")
         return f"{verb} " + json.dumps({name: part[:kept] for name, part in json.loads(text).items()})
 
-    on.server.service.handle = cut
+    on.server.service.answer_to = cut
     with pytest.raises(InstrumentError, match="end before its end: attempt"):
         die.program(plan)
     rescued = die.scripts.rescued
@@ -165,8 +165,8 @@ def test_an_answer_that_ends_before_the_plan_does_is_none(kept):
 
 def test_an_answer_that_is_no_object_is_an_error_of_the_board():
     on = on_board(chip(1, 5, 4, ideal=True))
-    die, answer = inside(on), on.server.service.handle
-    on.server.service.handle = lambda line: "ATTEMPTS 5" if line[:5] == "WRITE" else answer(line)
+    die, answer = inside(on), on.server.service.answer_to
+    on.server.service.answer_to = lambda line: "ATTEMPTS 5" if line[:5] == "WRITE" else answer(line)
     with pytest.raises(InstrumentError, match="expected JSON"):
         die.program(plan_of(on.board, 20))
 
@@ -179,7 +179,7 @@ def test_a_plan_that_ends_because_the_bench_was_switched_off_is_told_as_that():
         if off:
             raise SwitchedOff("switched off by somebody")
 
-    die, answer = BoardDie(BareBoard(on.board, on.board.nominal), LIMITS, permit, inside=True), on.server.service.handle
+    die, answer = BoardDie(BareBoard(on.board, on.board.nominal), LIMITS, permit, inside=True), on.server.service.answer_to
 
     def switched_off(line):
         if line[:5] == "WRITE":
@@ -187,6 +187,6 @@ def test_a_plan_that_ends_because_the_bench_was_switched_off_is_told_as_that():
             return "ERROR safed: it was made safe"
         return answer(line)
 
-    on.server.service.handle = switched_off
+    on.server.service.answer_to = switched_off
     with pytest.raises(SwitchedOff):
         die.program(plan_of(on.board, 20))

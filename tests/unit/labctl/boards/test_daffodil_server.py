@@ -396,6 +396,20 @@ def test_settings_that_are_wrong_are_refused_and_change_nothing(service, engine,
     assert engine.settings == before
 
 
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("#17 STATE?", '#17 STATE {"holder": "", "live": {}, "silenced": 0}'),
+        ("#3 SAFE", '#3 SAFE {"met": {}}'),
+        ("#4 FIRE", "#4 ERROR syntax: 'FIRE' is not known"),
+        ("#x STATE?", "ERROR syntax: '#x' is not known"),
+        ("#17", "ERROR syntax: '#17' is not known"),
+    ],
+)
+def test_an_answer_has_the_number_of_its_message(service, line, answer):
+    assert service.handle(line) == answer
+
+
 @pytest.mark.parametrize("line", ["", "FIRE", "TAKE", "TAKE []", "RUN", "SET t1 {", "SAFE?", "\x00\xff"])
 def test_whatever_is_said_is_answered_and_drives_nothing(service, board, line):
     events = board.audit.events
