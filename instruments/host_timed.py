@@ -225,8 +225,9 @@ class HostTimedSource(ABC):
                 self._levels[channel] = volts
                 self.set_level(channel, volts)
             case Ramp(channel, volts, rate):
+                before = self._levels.get(channel, 0.0)
                 self._levels[channel] = volts
-                self._ramp(channel, volts, rate)
+                self._ramp(channel, volts, rate, before)
             case Hold(seconds):
                 self.pause(seconds)
             case Limit(channel, limit, range_i):
@@ -241,8 +242,12 @@ class HostTimedSource(ABC):
                 return Sample(channel, current, volts, self._flag(channel) | overrange)
         return None
 
-    def _ramp(self, channel: str, volts: Volt, rate: float) -> None:
-        start = self._known(channel).level
+    def _ramp(self, channel: str, volts: Volt, rate: float, before: Volt | None = None) -> None:
+        """Go to `volts` in steps; NotDriven if the channel is not on at the level `before`, if there is one."""
+        state = self._known(channel)
+        if before is not None:
+            refuse_undriven(f"{self.name}.{channel}", state.output, state.level, before)
+        start = state.level
         count = math.ceil(abs(volts - start) / (rate * RAMP_STEP) - 1e-9)
         for k in range(1, count):
             self.set_level(channel, start + (volts - start) * k / count)

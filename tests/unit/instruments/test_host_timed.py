@@ -242,6 +242,15 @@ def test_a_reading_is_not_accepted_without_its_output_and_level():
         box.run([Measure("a")])
 
 
+def test_a_level_that_was_not_taken_is_noticed_before_the_next_ramp_changes_it():
+    box = ready()
+    box.output(["a"])
+    box.run([Ramp("a", 0.2, 1e3)])
+    box.deaf = ("level",)
+    with pytest.raises(NotDriven, match=r"smu\.a is at 0\.2 V, and 0\.3 V was set; nothing of this script is accepted"):
+        box.run([Level("a", 0.3), Measure("a", False), Ramp("a", 0.2, 1e3)])
+
+
 def test_an_output_that_was_not_set_up_stays_off():
     box = Box()
     with pytest.raises(InstrumentError, match=r"smu\.a has not been set up; its output stays off"):
