@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from instruments.keithley2600b_steps import REMOTE, SLACK, STATEMENT, StepCompiler, condition_of
 from instruments.timing import RAMP_STEP
-from instruments.tsp import number
+from instruments.tsp import OVERFLOW, number
 from labctl.core.cell_program import AttemptSteps, CellAttempt, CellProgram, ReadSteps, RelayMove
 from labctl.core.errors import InstrumentError
 from labctl.core.operations import Flag
@@ -268,5 +268,7 @@ def _attempt(cell: int, attempt: int, fields: Sequence[str]) -> CellAttempt:
     if not 0 <= flag <= (Flag.COMPLIANCE | Flag.OVERRANGE):
         raise ValueError(fields[1])
     current = math.nan if flag & Flag.OVERRANGE else float(fields[0])
+    if not flag & Flag.OVERRANGE and not abs(current) < OVERFLOW:  # which the script flags
+        raise ValueError(fields[0])
     pulse = Flag.COMPLIANCE if fields[2] == "1" else Flag(0)
     return CellAttempt(cell, attempt, current, Flag(flag), pulse, fields[3] == "1")

@@ -404,6 +404,8 @@ def test_attempts_that_do_not_follow_each_other_are_refused(station):
         ["99 1 1e-5 0 0 1 0"],
         ["0 1 1e-5 9 0 1 0"],
         ["0 1 nothing 0 0 1 0"],
+        ["0 1 nan 0 0 1 0"],
+        ["0 1 9.91e37 1 0 0 0"],
         ["0"],
     ):
         with pytest.raises(InstrumentError, match="no attempt of the script, or not the next one"):
