@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from labctl.boards.daffodil.patterns import VERSION
 from labctl.station import composition
 from labctl.station.plan_warnings import warnings_of
 from labctl.station.rehearse import rehearsed
@@ -273,7 +274,7 @@ def test_off_makes_a_board_safe_that_somebody_else_has(labctl_process, served):
             lines.flush()
             return lines.readline().rstrip("\n")
 
-        ask(f"TAKE {json.dumps({'version': 2, 'client': 'a stranger', 'lease': 60.0})}")
+        ask(f"TAKE {json.dumps({'version': VERSION, 'client': 'a stranger', 'lease': 60.0})}")
         done = labctl_process("check", path, "--json", expect=3)
         assert "client 'a stranger' has the board" in done.stdout
         done = labctl_process("off", path, "--json")
