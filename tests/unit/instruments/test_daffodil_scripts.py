@@ -179,7 +179,8 @@ def test_a_plan_that_ends_because_the_bench_was_switched_off_is_told_as_that():
         if off:
             raise SwitchedOff("switched off by somebody")
 
-    die, answer = BoardDie(BareBoard(on.board, on.board.nominal), LIMITS, permit, inside=True), on.server.service.answer_to
+    die = BoardDie(BareBoard(on.board, on.board.nominal), LIMITS, permit, inside=True)
+    answer = on.server.service.answer_to
 
     def switched_off(line):
         if line[:5] == "WRITE":
