@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from instruments.keithley2600b_steps import REMOTE, SLACK, STATEMENT, StepCompiler, condition_of
 from instruments.timing import RAMP_STEP
+from instruments.transport import LISTEN
 from instruments.tsp import OVERFLOW, number
 from labctl.core.cell_program import AttemptSteps, CellAttempt, CellProgram, ReadSteps, RelayMove
 from labctl.core.errors import InstrumentError
@@ -257,7 +258,8 @@ def attempts_in(texts: Sequence[str], program: CellProgram, where: str) -> list[
                 raise ValueError(text)
             made.append((_attempt(cell, attempt, fields[2:]), ended and fields[6] == "1"))
         except (ValueError, IndexError, KeyError) as error:
-            raise InstrumentError(f"{where}: '{text}' is no attempt of the script, or not the next one") from error
+            words = f"{where}: '{text}' is no attempt of the script, or not the next one"
+            raise InstrumentError(f"{words}. {LISTEN}") from error
     return made
 
 
