@@ -16,7 +16,7 @@ from instruments.chuck_prober import MICRON, Arrival, ChuckOptions, ChuckProber
 from instruments.chuck_temperature import ZERO, ThermoOptions, TrainedContact, bounds_fit, settle
 from instruments.sentio_loader import LoaderOptions, SentioLoader, same_wafer
 from instruments.sentio_reply import ERRORS, Reply, SentioLink
-from instruments.transport import unexpected
+from instruments.transport import LISTEN, unexpected
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import InstrumentError
 from labctl.core.prober import Heights, Subsite, WaferOnChuck
@@ -167,7 +167,7 @@ class MpiSentio(ChuckProber):
         try:
             x, y = (float(part) * MICRON for part in text.split(",")[1:3])
         except ValueError as error:
-            raise InstrumentError(f"{self.name}: '{text}' is no subsite; expected name,x,y") from error
+            raise InstrumentError(f"{self.name}: '{text}' is no subsite; expected name,x,y. {LISTEN}") from error
         return x, y
 
     @property
@@ -192,7 +192,8 @@ class MpiSentio(ChuckProber):
         read = self._link.ask(f"map:bins:get_bin {place}").text
         if read != str(number):
             raise InstrumentError(
-                f"{self.name}: bin {number} was set at ({place}), and SENTIO's map has '{read}' there"
+                f"{self.name}: bin {number} was set at ({place}), and SENTIO's map has '{read}' there; "
+                "look at the map in SENTIO, whether somebody works there"
             )
 
     # -- temperature
