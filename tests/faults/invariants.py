@@ -35,7 +35,9 @@ OPERATIONS = re.compile(
     r"'[^']{2,}'?|\b(output|relays?|routes?|script|contact|step(s|ped)?|readings?|reads|switch|connecting anew)\b"
 )
 """What is told of an operation: a command in quotes, or its name."""
-ADVICE = re.compile(r"\b([Ll]ook (at|whether)|choose another|check (that|its)|go (there|to the bench)|set it under)\b|'labctl \w+")
+ADVICE = re.compile(
+    r"\b([Ll]ook (at|whether)|choose another|check (that|its)|go (there|to the bench)|set it under)\b|'labctl \w+"
+)
 """What is told to be done."""
 CELL = ("kernel", "row", "col")
 
