@@ -26,6 +26,7 @@ from instruments.relays import Relays
 from instruments.scpi import BEYOND
 from instruments.short_pulses import ShortPulses
 from instruments.step_sequence import COLD, FIRED, ChannelStep, Composer, SourceChannel, Tag, calls
+from instruments.transport import CHECK
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.operations import Flag
 from labctl.core.prober import Prober
@@ -189,7 +190,8 @@ class BenchIO:
         closed = self.relays.closed()
         if closed:
             names = ", ".join(sorted({matrix for matrix, _ in closed}))
-            raise InstrumentError(f"{names}: {len(closed)} relays are closed; nothing moves before they open")
+            words = f"{names}: {len(closed)} relays are closed; nothing moves before they open"
+            raise InstrumentError(f"{words}; {CHECK}")
 
     def _permit_motion(self) -> None:
         """Permit of the prober: raise unless needles may touch and lift, by what is read back now."""

@@ -141,12 +141,16 @@ def settle(
         thermo.set_chuck(target)
         setpoint = thermo.chuck_setpoint()
         if abs(setpoint - target) > tolerance:
-            raise InstrumentError(f"{thermo.name}: the chuck was set to {target:g} K, and is set to {setpoint:g} K")
+            raise InstrumentError(
+                f"{thermo.name}: the chuck was set to {target:g} K, and is set to {setpoint:g} K; look at the station"
+            )
     waited = stayed = 0.0
     soak = 0.0 if held and was_set and abs(present - target) <= tolerance else options.soak
     while True:
         if trouble := thermo.chuck_trouble():
-            raise InstrumentError(f"{thermo.name}: {trouble}, at {present:.2f} K and set to {target:g} K")
+            raise InstrumentError(
+                f"{thermo.name}: {trouble}, at {present:.2f} K and set to {target:g} K; look at the station"
+            )
         if abs(present - target) <= tolerance and stayed >= soak:
             return present
         if waited >= options.heating_patience:

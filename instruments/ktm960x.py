@@ -156,7 +156,8 @@ class KtM960x:
         channels, values, count = (ctypes.c_int32 * 1)(channel), (ctypes.c_double * 16)(), ctypes.c_int32(0)
         self._call("MeasurementMeasure", MEASURE_ALL, 1, channels, 16, values, ctypes.byref(count))
         if count.value < 6:
-            raise InstrumentError(f"{self._name}: a reading of channel {channel} has {count.value} values; expected 6")
+            what = f"a reading of channel {channel} has {count.value} values; expected 6"
+            raise InstrumentError(f"{self._name}: {what}; {CHECK}")
         return list(values[: count.value])
 
     def abort(self, channels: list[int]) -> None:
