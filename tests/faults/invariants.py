@@ -24,7 +24,7 @@ UNNOTICED = {
     "a digit changed": "nothing in a reply tells that one of its digits is another one",
 }
 """Kinds that may change what is measured without a word, and why. Their bound is one reading: at most one cell differs,
-or one current of a readout. A kind that comes to be noticed is taken off this list."""
+or the currents of one column, which the reading of a cell in superposition is part of for every sample. A kind that comes to be noticed is taken off this list."""
 ERRORS = {"inference.error_rms", "inference.error_worst"}
 """Columns that are differences of readings relative to those: a second reading moves them by as much as itself."""
 STARTING = {"attempt.trial", "survey.g_initial"}
@@ -176,8 +176,8 @@ def without(die, cells):
 
 
 def beyond_one_reading(die, normal, different):
-    """Return what differs in more than one cell and one current of a readout, in words; "" if nothing does."""
-    cells, currents = set(), 0
+    """Return what differs in more than one cell and one column of a readout, in words; "" if nothing does."""
+    cells, sums = set(), 0
     for column in different:
         table, _, name = column.partition(".")
         one, two = die.columns[column], normal.columns[column]
@@ -189,9 +189,9 @@ def beyond_one_reading(die, normal, different):
         elif table == "attempt":
             cells |= _attempted_otherwise(die, normal)
         elif table == "layer_current" and name in ("untuned", "tuned"):
-            currents = max(currents, int(_unlike(one, two).sum()))
-    if len(cells) > 1 or (currents > 1 and not cells):
-        return f"{len(cells)} cells, {currents} currents"
+            sums = max(sums, int(_unlike(one, two).any(axis=tuple(range(one.ndim - 1))).sum()))
+    if len(cells) > 1 or (sums > 1 and not cells):
+        return f"{len(cells)} cells, currents of {sums} columns"
     return ""
 
 

@@ -217,6 +217,8 @@ def test_what_goes_unnoticed_is_counted_and_bounded_by_one_reading(undisturbed):
         columns["layer_current.tuned"][0, 1, 2] *= 3
         assert violated(course, undisturbed) == {}
         columns["layer_current.tuned"][0, 2, 2] *= 3
+        assert violated(course, undisturbed) == {}, "the other sample of the same column"
+        columns["layer_current.tuned"][0, 2, 1] *= 3
         assert violated(course, undisturbed).keys() == {"is_told_or_harmless"}
 
 
