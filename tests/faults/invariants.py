@@ -24,7 +24,8 @@ UNNOTICED = {
     "a digit changed": "nothing in a reply tells that one of its digits is another one",
 }
 """Kinds that may change what is measured without a word, and why. Their bound is one reading: at most one cell differs,
-or the currents of one column, which the reading of a cell in superposition is part of for every sample. A kind that comes to be noticed is taken off this list."""
+or the currents of one column: a cell that is read for a superposition is part of those of every sample. A kind that
+comes to be noticed is taken off this list."""
 ERRORS = {"inference.error_rms", "inference.error_worst"}
 """Columns that are differences of readings relative to those: a second reading moves them by as much as itself."""
 STARTING = {"attempt.trial", "survey.g_initial"}
