@@ -148,7 +148,8 @@ class Client:
             return met, json.loads(lines[-1][6:])["live"]
         except (ValueError, KeyError) as error:
             wrong = [line for line in lines if line.startswith("ERROR")]
-            raise InstrumentError(f"{self._name} is NOT verified safe: {'; '.join(wrong) or lines}") from error
+            words = f"{self._name} is NOT verified safe: {'; '.join(wrong) or lines}"
+            raise InstrumentError(f"{words}; go there and switch it off") from error
 
     def close(self, give_back: bool) -> None:
         """End the conversation; with `give_back` the board is at rest and free at once, else when the lease ends."""
