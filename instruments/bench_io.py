@@ -8,9 +8,7 @@ because each method is one transition of this one state.
 
 import contextlib
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -23,12 +21,11 @@ from instruments.emergency import BY_HAND, emergency_open, persist, silence
 from instruments.joined import Joined
 from instruments.reach import reach_of
 from instruments.relays import Relays
-from instruments.scpi import BEYOND
 from instruments.short_pulses import ShortPulses
 from instruments.step_sequence import COLD, FIRED, ChannelStep, Composer, SourceChannel, Tag, calls
 from instruments.transport import CHECK
+from instruments.visit_scripts import flagged_without_number
 from labctl.core.errors import BenchError, InstrumentError, LabError
-from labctl.core.operations import Flag
 from labctl.core.prober import Prober
 from labctl.core.pulse_source import Fire, PulseSetup, PulseSource
 from labctl.core.source import Aperture, ChannelSetup, Level, Measure, Ramp, Sample, SourceMeasure, Step, Watch
@@ -266,7 +263,7 @@ class BenchIO:
                     raise
                 asked = [event for event in script if isinstance(event.step, Measure | Watch)]
                 samples += [
-                    (event.tag, _flagged_without_number(event.step, sample))
+                    (event.tag, flagged_without_number(event.step, sample))
                     for event, sample in zip(asked, readings, strict=True)
                     if event.tag is not None
                 ]
@@ -438,10 +435,3 @@ def _spread(steps: Iterable[Step | Fire]) -> Volt:
     """Return the most that two lines can differ by while `steps` are carried out from 0 V, V."""
     levels = [0.0, *(step.volts for step in steps if isinstance(step, Level | Ramp | Fire))]
     return max(levels) - min(levels)
-
-
-def _flagged_without_number(step: Step | Fire, sample: Sample) -> Sample:
-    """Return a sample; one of a measurement that has no number is flagged, whether or not its driver has done so."""
-    if isinstance(step, Measure) and not abs(sample.current) < BEYOND:
-        return replace(sample, current=math.nan, flag=sample.flag | Flag.OVERRANGE)
-    return sample

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from instruments.board_bench import BoardBench
+from instruments.transport import CHECK
 from labctl.core.bias import Bias, Geometry, Kind
 from labctl.core.board import Stepped
 from labctl.core.die import Die
-from labctl.core.errors import ContactError
+from labctl.core.errors import ContactError, InstrumentError
 from labctl.core.operations import Flag, Sense
 from labctl.core.units import FloatArray, Ohm, Second
 
@@ -114,11 +115,15 @@ def judged(bench: BoardBench, shares: Iterable[LineShares], name: str) -> dict[s
 
     Raises:
         ContactError: a line does not touch.
+        InstrumentError: of a kernel there is no valid reading at all.
     """
     worst: dict[str, Ohm] = {}
     bad: list[str] = []
     least, touching = bench.contact.least, False
     for lines in shares:
+        if not np.isfinite(lines.share).any():
+            words = "not one reading of the contact check is valid, so that nobody knows whether the lines touch"
+            raise InstrumentError(f"{name}: {words}; {CHECK}")
         bad += [lines.text(k) for k in np.flatnonzero(lines.share < least).tolist()]
         touching |= bool((lines.share >= least).any())
         for part in (slice(0, lines.n_rows), slice(lines.n_rows, None)):

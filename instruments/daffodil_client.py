@@ -39,7 +39,7 @@ class Client:
         answered, _, answer = line.partition(" ")
         if answered != number:
             if line.startswith("ERROR syntax"):  # of a server that was changed for one of another version
-                self.identity()
+                self._require_version(self._wire.query("*IDN?"))
             raise unexpected(self._name, asked, brief(line), f"an answer to message {number}")
         verb, _, rest = answer.partition(" ")
         if verb == expected:
@@ -70,12 +70,17 @@ class Client:
                 f"{self._name}: '{brief(identity)}' answers '*IDN?'; the server of a Daffodil board was expected; "
                 "check that its address is right"
             )
-        if fields[3] != str(packed.VERSION):
+        self._require_version(identity)
+        return identity
+
+    def _require_version(self, identity: str) -> None:
+        """Raise BenchError if an identity is that of a server of another version; of anything else, nothing."""
+        fields = identity.split(",")
+        if fields[:2] == ["mtj-labctl", "daffodil"] and len(fields) == 4 and fields[3] != str(packed.VERSION):
             raise BenchError(
                 f"{self._name}: the server on the board has version {fields[3]}, this suite {packed.VERSION}, by "
                 f"'*IDN?'; copy labctl/boards/daffodil to the board again, start it there, and {CHECK}"
             )
-        return identity
 
     def state(self) -> dict[str, Any]:
         """Return what the board is: `holder`, `live` lines with their codes, how often it was `silenced`."""
@@ -104,8 +109,7 @@ class Client:
 
     def release(self) -> None:
         """Have no power at the die, verified by the board, and give the board back."""
-        self._lose()
-        self._ask("SAFE", "SAFE")
+        self.safe()
         self._claim()
         token = self._token
         self._lose()
@@ -131,9 +135,18 @@ class Client:
         return self._object(verb, self.ours(verb, json.dumps(given), expected, extra))
 
     def safe(self) -> None:
-        """Have the board at rest, verified by it; it is nobody's then."""
+        """Have the board at rest, verified by it; it is nobody's then.
+
+        A server of another version is told in the words that all of them understand.
+        """
         self._lose()
-        self._ask("SAFE", "SAFE")
+        try:
+            self._ask("SAFE", "SAFE")
+        except BenchError:
+            if live := self.break_in()[1]:
+                raise InstrumentError(
+                    f"{self._name} is NOT verified safe: {live}; go there and switch it off"
+                ) from None
 
     def break_in(self) -> tuple[dict[str, int], dict[str, int]]:
         """The same with the first bytes of a fresh connection; return what was not at rest before, and what is not.

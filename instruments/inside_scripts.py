@@ -19,8 +19,11 @@ from instruments.bench_state import State
 from instruments.connections import Relay
 from instruments.reading_math import driven_voltage, subtract_leads
 from instruments.routing import RouteVisits
+from instruments.scpi import BEYOND
 from instruments.script_cells import CELL, CellPlanner, Cells, Visits, characters_of, pieces_of, steps_of
-from instruments.step_sequence import MESSAGES, Act, Tag
+from instruments.step_sequence import MESSAGES, Act, ChannelStep, Tag
+from instruments.transport import CHECK
+from instruments.visit_scripts import flagged_without_number
 from labctl.core.cell_program import (
     CellAttempt,
     CellProgram,
@@ -210,11 +213,11 @@ class InsideScripts:
         closed = [frozenset(self._visits.relays(visits, route.start)) for route in routes]
         composer, spread = io.new_composer(), 0.0
         parts: list[RouteReads] = []
-        tags: list[Tag | None] = []
+        asked: list[ChannelStep] = []
         for route, moves in zip(routes, self._moves(closed, present), strict=True):
             chosen = [self._visits.one(visits, k, ranges) for k in route]
             steps = [event for visit in chosen for event in composer.visit(visit, act)]
-            tags += [event.tag for event in steps if isinstance(event.step, Measure | Watch)]
+            asked += [event for event in steps if isinstance(event.step, Measure | Watch)]
             parts.append(RouteReads(moves, steps_of(steps), steps_of(list(composer.cold(chosen[-1].used)))))
             spread = max(spread, *(max(0.0, *v.read) - min(0.0, *v.read) for v in chosen))
         outputs, settling = bench.outputs, bench.settling
@@ -236,7 +239,11 @@ class InsideScripts:
                 raise
             finally:
                 io.composer.forget(unit)
-        return [(tag, sample) for tag, sample in zip(tags, samples, strict=True) if tag is not None]
+        return [
+            (event.tag, flagged_without_number(event.step, sample))
+            for event, sample in zip(asked, samples, strict=True)
+            if event.tag is not None
+        ]
 
     def _piece(self, plan: WritePlan, cells: Cells, pieces: Sequence[int], made: list[CellAttempt]) -> None:
         """Carry out one script; append its attempts, or what is known of them if it breaks off.
@@ -262,6 +269,7 @@ class InsideScripts:
             made += _at_most(program)
             try:
                 made[begin:] = source.program(program)
+                _require_numbers(unit.name, made[begin:])
             except BaseException:
                 io.silence_joined()
                 with contextlib.suppress(LabError):
@@ -363,6 +371,13 @@ class InsideScripts:
 def _rests(relays: Sequence[frozenset[Relay]]) -> list[bool]:
     """Return of each cell whether its sources are to be verified cold behind it: before relays move, and at the end."""
     return [one != after for one, after in zip(relays, [*relays[1:], None], strict=True)]
+
+
+def _require_numbers(name: str, made: Sequence[CellAttempt]) -> None:
+    """Raise InstrumentError if an attempt has no number, and no flag that says so; all of them count."""
+    for one in made:
+        if not one.flag & (Flag.OVERRANGE | Flag.UNKNOWN) and not abs(one.current) < BEYOND:
+            raise InstrumentError(f"{name}: attempt {one.attempt} at a cell has read {one.current:g} A; {CHECK}")
 
 
 def _at_most(program: CellProgram) -> list[CellAttempt]:

@@ -11,11 +11,11 @@ Levels are programmed for a load of 50 ohm behind 50 ohm, which is what the inst
 junction of kiloohms sees nearly twice of them. So they are half of what an open end sees, which is what all else counts
 in, and the limits of the instrument with them.
 
-An output is on for one pulse only: set, read back, on, trigger, the width waited for, levels read again, off, read
-back. A trigger is taken not to wait for its pulse [?], which an output that goes off would cut short. Levels change
-while it is off, since a change of polarity would leave the line at the level of the pulse. A negative pulse is an
-inverted one, whose idle level is 0 V. What switches it on sets trigger, shape, levels and limits once more, in the same
-message: an instrument that lost its power since it was read back makes a sine of its own by itself.
+An output is on for one pulse only: set, read back, on, trigger, its error queue, the width waited for, levels read
+again, off, read back. A trigger is taken not to wait for its pulse [?], which an output that goes off would cut short.
+Levels change while it is off, since a change of polarity would leave the line at the level of the pulse. A negative
+pulse is an inverted one, whose idle level is 0 V. What switches it on sets trigger, shape, levels and limits once
+more, in the same message: an instrument that lost its power since it was read back makes a sine of its own by itself.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ EDGE: Second = 1e-9
 """Fastest edge by PyMeasure's driver."""
 PERIOD: Second = 2.0
 """More than the longest pulse. Ignored for triggered pulses; without a trigger there would be few."""
-MESSAGES = 13.0
+MESSAGES = 14.0
 """Messages of one pulse."""
 
 

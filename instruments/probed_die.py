@@ -10,6 +10,7 @@ channels of one instrument; the others stay off. `check` predicts (`visit_time`)
 visits and steps.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,11 +35,12 @@ from instruments.step_sequence import (
     RouteVisit,
     duration,
 )
+from instruments.transport import CHECK
 from instruments.visit_scripts import contact_visit, flagged, put, route_visit, scripts
 from instruments.visit_time import VisitTime
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import DieBody, unknown_operation
-from labctl.core.errors import BenchError, refuse_beyond
+from labctl.core.errors import BenchError, InstrumentError, refuse_beyond
 from labctl.core.operations import Attempts, Flag, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.prober import Prober
 from labctl.core.pulse_source import PulseSource
@@ -187,6 +189,9 @@ class ProbedDie(DieBody):
 
         Args:
             over: channels whose relays close in place of those of the channels that drive and sense, by these.
+
+        Raises:
+            InstrumentError: no number comes, twice; whether the structure conducts is not known.
         """
         contact, io = self.bench.contact, self._io
         reach, place = self._structure(first, second)
@@ -195,14 +200,20 @@ class ProbedDie(DieBody):
         io.route(self._relays(reach.pads, [over.get(source, source) for source in route]))
         limit = min(contact.limit, self.bench.limits.compliance)
         visit = contact_visit(place, reach, len(io.channels), io.range_for(limit))
-        samples = io.carry_out(io.composer.read(visit, Act(read_compliance=limit), visit.sense_range))
+        for _ in range(2):  # what is no number is read once more
+            samples = io.carry_out(io.composer.read(visit, Act(read_compliance=limit), visit.sense_range))
+            sensed = [sample for tag, sample in samples if tag.kind == READ and (tag.slot == 0 or visit.rest == 0)]
+            if all(math.isfinite(sample.current) for sample in sensed):
+                break
         io.go_cold(visit.used)
         io.state.biased()
-        sensed = [sample for tag, sample in samples if tag.kind == READ and (tag.slot == 0 or visit.rest == 0)]
         current = sum(sample.current for sample in sensed) * (1 if visit.rest == 0 else -1)
         limited = any(sample.flag & Flag.COMPLIANCE for _, sample in samples)
         if limited and len(reach.pads) == 2:  # with other wired pads the limit may be reached by what these take
             return contact.voltage / limit
+        if not math.isfinite(current):
+            where = self.driving(first, second)
+            raise InstrumentError(f"{where}: what the contact check has read is no number; {CHECK}")
         return contact.voltage / current if current > 0 else float("inf")
 
     def driving(self, first: str, second: str) -> str:

@@ -1,15 +1,19 @@
 """Visits as scripts: which of them make one script, and what their samples are readings of."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from instruments.assignment import Assignment, Reach
 from instruments.routing import RouteVisits
+from instruments.scpi import BEYOND
 from instruments.step_sequence import FORCE, PULSE, READ, ZERO, Act, RouteVisit, Tag
 from labctl.core.operations import Flag, Reading
-from labctl.core.source import Sample
+from labctl.core.pulse_source import Fire
+from labctl.core.source import Measure, Sample, Step
 from labctl.core.units import Ampere, BoolArray, FloatArray
 
 MOST_VISITS = 32
@@ -46,9 +50,16 @@ def contact_visit(place: Assignment, reach: Reach, count: int, sense_range: Ampe
 
 
 def flagged(piece: Iterable[RouteVisit], samples: Iterable[tuple[Tag, Sample]], act: Act) -> list[RouteVisit]:
-    """Return the visits with a flagged reading that a larger range may take."""
+    """Return the visits with a flagged reading, or offset of one, that a larger range may take."""
     flagged = {tag.visit for tag, sample in samples if tag.kind in (READ, ZERO) and sample.flag}
     return [v for v in piece if v.number in flagged and v.sense_range < act.read_compliance * (1 - 1e-9)]
+
+
+def flagged_without_number(step: Step | Fire, sample: Sample) -> Sample:
+    """Return a sample; one of a measurement that has no number is flagged, whether or not its driver has done so."""
+    if isinstance(step, Measure) and not abs(sample.current) < BEYOND:
+        return replace(sample, current=math.nan, flag=sample.flag | Flag.OVERRANGE)
+    return sample
 
 
 def put(

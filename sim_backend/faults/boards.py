@@ -122,8 +122,7 @@ def _other_version(injection: Injection, link: Link, data: bytes) -> bool:
     if not injection.happened:
         link.power_cycle()
         raise dropped()
-    reply = link.execute(data)
-    link.give(_older(data, reply))
+    link.give(_older(data, b"" if data.startswith(b"#") else link.execute(data)))
     return True
 
 

@@ -41,8 +41,8 @@ _NAMES = (
 _CHANNELS = re.compile(rb"\(@[#A0!,]+\)")
 _REPEATED = re.compile(rb"(.{4,120}?)\1+", re.S)
 _VERB = re.compile(rb'"do": "(\w+)"')
-_BOARD = re.compile(rb"(?:#\d+ )?(TAKE|SET|RUN|WRITE|RELEASE|END|SAFE|STATE\?)(?= |\s*$)[^\n]*")
-"""A message to the server of a board."""
+_BOARD = re.compile(rb"(?:#\d+ )?(TAKE|SET|RUN|WRITE|RELEASE|END|SAFE|STATE\?)(?=\s|$)[^\n]*\n?")
+"""A line to the server of a board."""
 _QUESTION = re.compile(rb"print\(.*|:[^\n]*\?", re.S)
 _RESULTS = b"mtj_r"
 """Table of a script in which its results are."""
@@ -117,13 +117,26 @@ def shape_of(message):
 
     Of a batch for a board it is in which ways lines are driven and read, and not with which codes.
     """
-    if (board := _BOARD.match(message)) and board[1] in (b"RUN", b"WRITE"):
-        return board[1] + (_ways(message.split()[-1].decode()) if board[1] == b"RUN" else b"")
+    if (board := _verbs(message)) in (b"RUN", b"WRITE"):
+        return board + (_ways(message.split()[-1].decode()) if board == b"RUN" else b"")
     for names, name in _NAMES:
         message = names.sub(name, message)
     while (shorter := _REPEATED.sub(rb"\1", message)) != message:
         message = shorter
     return _CHANNELS.sub(b"(@#)", re.sub(rb"#A#(,#A#)*", b"#A#", message))
+
+
+def _verbs(message):
+    r"""Return the verbs of the lines to the server of a board, b"" of another message.
+
+    >>> _verbs(b"#5 STATE?\n"), _verbs(b"SAFE\nSTATE?\n"), _verbs(b":OUTP 1\n:SYST:ERR?\n")
+    (b'STATE?', b'SAFE+STATE?', b'')
+    """
+    verbs, at = [], 0
+    while board := _BOARD.match(message, at):
+        verbs.append(board[1])
+        at = board.end()
+    return b"+".join(verbs) if at == len(message) else b""
 
 
 def _ways(text):
@@ -145,8 +158,8 @@ def question_of(message):
     >>> question_of(b"smua.measure.nplc=1\\nprint(errorqueue.count)\\n"), question_of(b":SOUR:DEL 0\\n:SYST:ERR?\\n")
     (b'print(errorqueue.count)', b':SYST:ERR?')
     """
-    if board := _BOARD.match(message):
-        return board[1]
+    if board := _verbs(message):
+        return board
     shape = shape_of(message)
     before, _, last = shape.rstrip().rpartition(b"\n")
     return last if before and _RESULTS not in last else shape
@@ -164,8 +177,8 @@ def form_of(message):
     (b'run', b':ABOR\\n')
     """
     shape, question = shape_of(message), question_of(message)
-    if board := _BOARD.match(message):
-        return board[1]
+    if board := _verbs(message):
+        return board
     if verb := _VERB.search(shape):
         return verb[1]
     if _RESULTS in question:

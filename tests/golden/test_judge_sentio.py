@@ -31,6 +31,7 @@ def station():
         communicator = theirs.CommunicatorTcpIp.create(f"{host}:{port}")
         yield box, theirs.SentioProber(communicator)
         communicator.disconnect()
+        communicator._CommunicatorTcpIp__reader.close()  # which it leaves open, and the socket with it
 
 
 def test_a_wafer_is_probed_and_binned(station):

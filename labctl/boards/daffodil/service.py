@@ -1,7 +1,7 @@
 """The conversation with a board: one line of text asks, one answers.
 
     *IDN?                    identity; its last field is the version of the conversation
-    STATE?                   STATE {"holder": ..., "live": {"row3": 2100}, "safed": ...}
+    STATE?                   STATE {"holder": ..., "live": {"row3": 2100}, "silenced": ...}
     SAFE                     SAFE {"met": {...}}: at rest, verified, whoever asks and whatever runs; ends the lease
     TAKE {...}               TAKEN token; "version", "client" and "lease", the seconds of silence that it stands
     SET token {...}          SET {...}: settings, as `settings.Settings` names them; read back

@@ -516,6 +516,21 @@ def test_a_server_that_was_changed_for_an_older_one_is_told_by_its_version():
         on.board.sense(read(on.board, *ONE))
 
 
+def test_a_server_that_was_changed_for_an_older_one_is_made_safe_all_the_same():
+    on = on_board(chip())
+    on.board.sense(read(on.board, *ONE))
+    on.server.board.write_dac(2, 3, "raw", 3000)
+    answer = on.server.service.handle
+    on.server.service.handle = lambda line: (
+        f"ERROR syntax: '{line.split()[0]}' is not known"
+        if line.startswith("#")
+        else answer(line).replace(f",{packed.VERSION}", ",2")
+    )
+    on.board._client.safe()
+    on.server.service.handle = answer
+    assert on.board.state() == {}
+
+
 def test_every_command_as_it_is_sent():
     """The transcript: what the driver says from identity to the end of a session, and what it understands."""
     on = on_board(chip(1, 2, 2, **STILL), options={"offset_reads": 1})

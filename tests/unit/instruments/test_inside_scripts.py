@@ -434,6 +434,23 @@ def test_a_pulse_of_a_pulse_source_is_left_to_the_host():
         die.check(short)
 
 
+def test_an_attempt_without_a_number_is_refused_whichever_source_made_it_and_all_count(station, monkeypatch):
+    one = station()
+    plan = plan_of(one.die)
+    source = one.open.sources["smu"]
+    program = source.program
+
+    def silent(given):
+        return [replace(made, current=float("nan"), flag=Flag(0)) for made in program(given)]
+
+    monkeypatch.setattr(source, "program", silent)
+    monkeypatch.setattr(source, "rescue", lambda: None)
+    with pytest.raises(InstrumentError, match="attempt 1 at a cell has read nan A"):
+        one.die.program(plan)
+    assert len(one.die.scripts.rescued.cell) > 0
+    one.open.off()
+
+
 def test_replies_that_are_no_attempts_are_refused_and_tell_nothing(station, monkeypatch):
     one = station()
     plan = plan_of(one.die)

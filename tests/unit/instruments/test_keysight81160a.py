@@ -304,12 +304,26 @@ def test_a_setting_that_somebody_changed_between_two_pulses_keeps_the_output_off
     assert not pulses
 
 
-def test_an_error_behind_the_trigger_is_an_error_and_the_output_is_off(ready, monkeypatch):
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("*TRG", r"refused '\*TRG': -113 Undefined header"),
+        (BEHIND, r"pulser\.out1: -113 Undefined header.* behind '\*TRG'; "),
+    ],
+)
+def test_an_error_with_the_trigger_or_behind_it_is_an_error_and_the_output_is_off(message, words, ready, monkeypatch):
     instrument, source, _ = ready
-    falsified(instrument, monkeypatch, "*TRG", lambda: instrument.execute(":NONSENSE"))
-    with pytest.raises(InstrumentError, match=r"refused '\*TRG': -113 Undefined header"):
+    falsified(instrument, monkeypatch, message, lambda: instrument.execute(":NONSENSE"))
+    with pytest.raises(InstrumentError, match=words):
         source.fire("out1", 0.45, 50e-9)
     assert not instrument.outputs()
+
+
+def test_a_pulse_takes_the_messages_that_it_is_predicted_to_take(ready):
+    instrument, source, _ = ready
+    before = instrument.world.ledger.messages
+    source.fire("out1", 0.45, 50e-9)
+    assert instrument.world.ledger.messages - before == source.capabilities.messages
 
 
 def test_a_trigger_that_is_answered_by_something_else_is_no_proof(ready, monkeypatch):

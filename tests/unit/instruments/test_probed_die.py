@@ -26,7 +26,7 @@ from instruments.keithley2600b import DRIVER, Keithley2600B
 from instruments.keithley2600b_script import COUNTED_STEPS
 from instruments.open_bench import open_bench, planned_die
 from instruments.reading_math import subtract_leads
-from instruments.step_sequence import Act, ChannelStep, Composer, RouteVisit, SourceChannel
+from instruments.step_sequence import READ, Act, ChannelStep, Composer, RouteVisit, SourceChannel
 from instruments.touches import lift, touch_down
 from instruments.transport import BytesTransport
 from instruments.tsp import number
@@ -388,6 +388,29 @@ def test_sources_of_one_channel_each_check_contact_and_can_read_no_cell_of_an_ar
         twin.die.check(read([1], [2]))
     resistance = twin.die.continuity("r00", "c00")
     assert resistance == pytest.approx(Twin().die.continuity("r00", "c00"), rel=1e-9), "the other line is on ground"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_contact_check_that_reads_no_number_is_read_again_and_tells_nothing_of_contact(number, monkeypatch):
+    twin = Twin()
+    twin.die.idle()
+    normal = twin.die.continuity("r00", "c00")
+    carry_out, spoilt = twin.die._io.carry_out, []
+
+    def silent(events):
+        samples = carry_out(events)
+        if len(spoilt) < number and any(tag.kind == READ for tag, _ in samples):
+            spoilt.append(len(samples))
+            samples = [(tag, replace(one, current=math.nan, flag=Flag.OVERRANGE)) for tag, one in samples]
+        return samples
+
+    monkeypatch.setattr(twin.die._io, "carry_out", silent)
+    if number == 2:
+        with pytest.raises(InstrumentError, match="what the contact check has read is no number"):
+            twin.die.continuity("r00", "c00")
+    else:
+        assert twin.die.continuity("r00", "c00") == pytest.approx(normal, rel=0.01)
+    assert len(spoilt) == number
 
 
 def test_where_levels_stand_a_visit_uses_the_channels_of_all_instruments(standing):

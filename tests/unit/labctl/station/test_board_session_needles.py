@@ -8,7 +8,7 @@ import pytest
 from instruments import mpi_sentio
 from instruments.bench_state import IllegalTransition
 from instruments.board_bench import BoardBench
-from instruments.board_contact import line_shares
+from instruments.board_contact import LineShares, judged, line_shares
 from instruments.fiducial import fits
 from labctl.core.bias import Bias
 from labctl.core.body import Marking
@@ -47,6 +47,14 @@ def sites(number=2, kind="1T1R", shape=SHAPE, **simulation):
 
 def cell(die):
     return die.perform(read(die, ONE, ONE, ONE)).current[0, 0]
+
+
+def test_a_contact_check_without_one_valid_reading_proves_nothing():
+    share = np.full(9, np.nan)
+    with pytest.raises(InstrumentError, match="prober: not one reading of the contact check is valid"):
+        judged(bench(), [LineShares(share, np.full(9, 1e3), "", 5)], "prober")
+    share[2] = 1.0
+    assert judged(bench(), [LineShares(share, np.full(9, 1e3), "", 5)], "prober") == {"row 2": 1e3}
 
 
 @pytest.mark.parametrize(
