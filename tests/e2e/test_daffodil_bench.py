@@ -215,7 +215,7 @@ def test_a_campaign_runs_on_the_board_over_tcp(labctl, bench, campaign, tmp_path
     assert len(write) == 2
     assert (write["fidelity"] > 0.9).all()
     (sealed,) = (tmp_path / "run").rglob("D1*.h5")
-    assert b"mtj-labctl,daffodil,70001,2" in sealed.read_bytes()
+    assert f"mtj-labctl,daffodil,70001,{VERSION}".encode() in sealed.read_bytes()
 
 
 @pytest.mark.slow
