@@ -8,7 +8,7 @@ are behind switches of the chip and share its pads, so one that conducts proves 
 of their own, and each is read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from labctl.core.board import Stepped
 from labctl.core.die import Die
 from labctl.core.errors import ContactError, InstrumentError
 from labctl.core.operations import Flag, Sense
-from labctl.core.units import FloatArray, Ohm, Second
+from labctl.core.units import BoolArray, FloatArray, Ohm, Second
 
 NAMED = 6
 """Most lines that a message names."""
@@ -57,13 +57,15 @@ class LineShares:
     """How much the lines of a die conduct, in what their cells in AP would.
 
     Args:
-        share: (n_rows + n_cols,), NaN of lines that are not in use. ohm: resistance at a share of 1, likewise.
+        share: (n_rows + n_cols,), NaN of lines that are not in use or unread. ohm: resistance at a share of 1.
+        unread: (n_rows + n_cols,), lines in use of which no reading was valid.
         kernel: in operator words, "" if there is nothing to tell apart.
         n_rows: how many of the lines are rows.
     """
 
     share: FloatArray
     ohm: FloatArray
+    unread: BoolArray
     kernel: str
     n_rows: int
 
@@ -98,12 +100,12 @@ def line_shares(bench: BoardBench, die: Die, board: object) -> list[LineShares]:
         return [_read(bench, die, kernel, board, f"kernel {kernel}" * several) for kernel in range(shape.kernels)]
     lines = _read(bench, die, 0, board, "")
     for kernel in range(1, shape.kernels):
-        if not (lines.share < bench.contact.least).any():
+        if not (lines.unread | (lines.share < bench.contact.least)).any():
             break
         other = _read(bench, die, kernel, board, "")
-        better = other.share > lines.share
+        better = lines.unread | (other.share > lines.share)
         share, ohm = np.fmax(lines.share, other.share), np.where(better, other.ohm, lines.ohm)
-        lines = replace(lines, share=share, ohm=ohm)
+        lines = replace(lines, share=share, ohm=ohm, unread=lines.unread & other.unread)
     return [lines]
 
 
@@ -115,15 +117,14 @@ def judged(bench: BoardBench, shares: Iterable[LineShares], name: str) -> dict[s
 
     Raises:
         ContactError: a line does not touch.
-        InstrumentError: of a kernel there is no valid reading at all.
+        InstrumentError: of a line that the board connects there is no valid reading.
     """
     worst: dict[str, Ohm] = {}
     bad: list[str] = []
+    unread: list[str] = []
     least, touching = bench.contact.least, False
     for lines in shares:
-        if not np.isfinite(lines.share).any():
-            words = "not one reading of the contact check is valid, so that nobody knows whether the lines touch"
-            raise InstrumentError(f"{name}: {words}; {CHECK}")
+        unread += [lines.name(k) for k in np.flatnonzero(lines.unread).tolist()]
         bad += [lines.text(k) for k in np.flatnonzero(lines.share < least).tolist()]
         touching |= bool((lines.share >= least).any())
         for part in (slice(0, lines.n_rows), slice(lines.n_rows, None)):
@@ -131,11 +132,15 @@ def judged(bench: BoardBench, shares: Iterable[LineShares], name: str) -> dict[s
                 k = part.start + int(np.nanargmin(lines.share[part]))
                 worst[lines.name(k)] = lines.resistance(k)
     if bad:
-        more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
         where = "there" if touching else "at all, and whether it is such a die"
         raise ContactError(
-            f"{name}: no contact: {', '.join(bad[:NAMED])}{more}; a line in contact conducts {100 * least:.4g} % of "
+            f"{name}: no contact: {_listed(bad)}; a line in contact conducts {100 * least:.4g} % of "
             f"its cells in AP at least; look whether they touch {where}"
+        )
+    if unread or not worst:
+        raise InstrumentError(
+            f"{name}: the contact check has no valid reading of {_listed(unread) or 'any line'}, so that nobody knows "
+            f"whether it touches; {CHECK}"
         )
     return worst
 
@@ -145,31 +150,53 @@ def _read(bench: BoardBench, die: Die, kernel: int, board: object, called: str) 
     together, alone = line_reads(bench, die.geometry, kernel)
     n, gated = die.geometry.n_rows, together.bias.gate is not None
     first = die.perform(together)
-    connected = (first.flag[0] & Flag.INVALID) == 0
+    used, connected = _used(board, alone.bias), (first.flag[0] & Flag.INVALID) == 0
     all_rows = np.where(connected, first.current[0], 0.0)
     g_ap = float(die.nominal.g_ap(kernel))
     if gated:
+        _refuse_unread(used[n:] & ~connected)
         _refuse_conducting(all_rows / bench.contact.voltage, bench.contact.least * n * g_ap)
     reading = die.perform(alone)
-    used = (reading.flag & Flag.INVALID) == 0
-    rows, cols = used.any(axis=1), used.any(axis=0) & connected
-    if isinstance(board, Stepped) and (floating := board.applied(alone.bias).floating) is not None:
-        rows = rows & ~floating[0, :n]
-    current = np.where(used, reading.current, 0.0)
+    valid = (reading.flag & Flag.INVALID) == 0
+    each_col = valid.sum(axis=0) if gated else np.full(len(connected), used[:n].sum())
+    cells = np.concatenate([valid.sum(axis=1), each_col])
+    read = used & (cells > 0) & np.concatenate([np.full(n, True), connected])
+    current = np.where(valid, reading.current, 0.0)
     amps = np.concatenate([current.sum(axis=1), current.sum(axis=0) if gated else all_rows])
-    cells = np.concatenate([np.full(n, max(1, int(cols.sum()))), np.full(len(cols), max(1, int(rows.sum())))])
-    siemens = cells * g_ap
-    share = np.where(np.concatenate([rows, cols]), amps / (siemens * bench.contact.voltage), np.nan)
-    return LineShares(share, 1 / siemens, called, n)
+    siemens = np.maximum(cells, 1) * g_ap
+    share = np.where(read, amps / (siemens * bench.contact.voltage), np.nan)
+    return LineShares(share, 1 / siemens, used & ~read, called, n)
+
+
+def _used(board: object, bias: Bias) -> BoolArray:
+    """Return the (n_rows + n_cols,) lines that a board connects: all, but for those that it tells it never does."""
+    lines = np.full(bias.row.shape[1] + bias.col.shape[1], True)
+    floating = board.applied(bias).floating if isinstance(board, Stepped) else None
+    return lines if floating is None else lines & ~floating.all(axis=0)
+
+
+def _listed(lines: Sequence[str]) -> str:
+    """Return the names of lines, and how many more there are."""
+    more = f" and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
+    return f"{', '.join(lines[:NAMED])}{more}"
+
+
+def _refuse_unread(cols: BoolArray) -> None:
+    """Raise InstrumentError if columns have no valid reading behind closed gates."""
+    if cols.any():
+        lines = _listed([f"column {k}" for k in np.flatnonzero(cols).tolist()])
+        raise InstrumentError(
+            f"the contact check has no valid reading of {lines} behind closed gates, so that nobody knows whether the "
+            f"needles stand on the pads of their lines; no gate was opened; {CHECK}"
+        )
 
 
 def _refuse_conducting(siemens: FloatArray, least: float) -> None:
     """Raise ContactError if a column conducts behind closed gates as much as one that touches behind open ones, S."""
     conducting = np.flatnonzero(np.abs(siemens) >= least).tolist()
     if conducting:
-        lines = ", ".join(f"column {k} {1e-3 / abs(siemens[k]):.3g} kohm" for k in conducting[:NAMED])
-        more = f" and {len(conducting) - NAMED} more" if len(conducting) > NAMED else ""
+        lines = _listed([f"column {k} {1e-3 / abs(siemens[k]):.3g} kohm" for k in conducting])
         raise ContactError(
-            f"no contact: behind closed gates nothing conducts, found {lines}{more}; no gate was opened; look whether "
+            f"no contact: behind closed gates nothing conducts, found {lines}; no gate was opened; look whether "
             "the needles stand on the pads of their lines"
         )

@@ -104,11 +104,15 @@ class Flex:
 
     def ask(self, text: str, *, wait: Wait = Wait.QUERY, extra: Second = 0.0) -> str:
         """Send a query and return its one reply; Refused if there is an error in its place."""
+        replies = self._replies(text, wait=wait, extra=extra)
+        if len(replies) != 1:
+            raise unexpected(self.name, text, " ".join(replies), "one reply")
+        return replies[0]
+
+    def _replies(self, text: str, *, wait: Wait, extra: Second = 0.0) -> list[str]:
         *replies, last = self.transport.converse(f"{text}\n{self.error}", self.is_error, wait=wait, extra=extra)
         self._raise(text, last)
-        if len(replies) != 1:
-            raise unexpected(self.name, text, " ".join(replies).strip(), "one reply")
-        return replies[0].strip()
+        return [reply.strip() for reply in replies]
 
     def learn(self, kind: int) -> list[tuple[str, tuple[float, ...]]]:
         """Return the commands that answer `*LRN?`; InstrumentError if it is none."""
@@ -121,13 +125,27 @@ class Flex:
 
     def datum(self, command: str, channel: int, kind: str, *, extra: Second = 0.0) -> Datum:
         """Take a reading of a channel; InstrumentError if another channel or quantity answers, or it is useless."""
-        reply = self.ask(command, wait=Wait.MEASURE, extra=extra)
-        datum = datum_in(reply)
-        if datum is None or (datum.channel, datum.kind) != (channel, kind):
-            raise unexpected(self.name, command, reply, f"a status letter, channel {channel} and {kind} with a number")
-        if STATUS[datum.status]:
-            raise InstrumentError(f"{self.name}: {command} has status {datum.status}: {STATUS[datum.status]}; {CHECK}")
-        return datum
+        return self.data(command, channel, kind, extra=extra)[0]
+
+    def data(self, command: str, channel: int, kinds: str, *, extra: Second = 0.0) -> list[Datum]:
+        """Take readings of a channel by one message, each of the quantity V or I, in the order of `kinds`.
+
+        Raises:
+            InstrumentError: another channel, quantity or number of readings answers, or one is useless.
+        """
+        replies = ",".join(self._replies(command, wait=Wait.MEASURE, extra=extra)).split(",")
+        data = [datum for reply in replies if (datum := datum_in(reply)) is not None and datum.channel == channel]
+        if len(replies) != len(kinds) or [datum.kind for datum in data] != list(kinds):
+            wanted = " and ".join(kinds)
+            raise unexpected(
+                self.name, command, " ".join(replies), f"a status letter, channel {channel} and {wanted} with a number"
+            )
+        for datum in data:
+            if STATUS[datum.status]:
+                raise InstrumentError(
+                    f"{self.name}: {command} has status {datum.status}: {STATUS[datum.status]}; {CHECK}"
+                )
+        return data
 
     def errors(self) -> tuple[str, ...]:
         """Read the errors empty and return what they were."""

@@ -273,31 +273,33 @@ class KeysightB1500(HostTimedSource):
     def _pulse(self, steps: Sequence[Step]) -> list[Sample]:
         """Carry out a pulse in one message, which ends with the level from before; return a sample per watch.
 
+        The voltage is measured at its level: a message that got lost, or a level that was not taken, is no pulse.
+
         Raises:
-            NotDriven: the instrument refuses, and the output is off.
+            NotDriven: the instrument refuses, and the output is off; or the level was not reached.
         """
         up, hold = steps[:2]
         assert isinstance(up, Level)
         assert isinstance(hold, Hold)
         channel, slot, watches = up.channel, _slot(up.channel), len(steps) - 3
-        if watches:
-            self._integrate(integration(CYCLE, frequency(self._options)))
-        wait = max(1e-4, hold.seconds - (READING if watches else 0.0))
-        read = f"TI{slot},{-self._limits[channel][1]}"
-        message = [self._forcing(channel, up.volts), f"PA{wait:.4f}", self._forcing(channel, self._levels[channel])]
+        before, full = self._levels[channel], self._range(self._setups[channel].range_v, tuple(RANGES_V), "V")
+        reads = [f"TI{slot},{-self._limits[channel][1]}"] if watches else []
+        reads.append(f"TV{slot},{-RANGES_V[full]}")
+        self._integrate(integration(CYCLE, frequency(self._options)))
+        wait = max(1e-4, hold.seconds - READING * len(reads))
+        message = [self._forcing(channel, up.volts), f"PA{wait:.4f}", *reads, self._forcing(channel, before)]
+        kinds = "IV" if watches else "V"
         try:
-            if not watches:
-                self._flex.set(*message, extra=hold.seconds + SLACK)
-                return []
-            message.insert(2, read)
-            datum = self._flex.datum(";".join(message), slot, "I", extra=hold.seconds + SLACK)
+            data = self._flex.data(";".join(message), slot, kinds, extra=hold.seconds + SLACK)
         except Refused:
             with contextlib.suppress(Refused):  # what comes behind an error may not be carried out
                 self._flex.set(message[-1])
             refuse_undriven(f"{self.name}.{channel}", self.read_state(channel).output, 0.0, 0.0)
             raise
-        flag = Flag.COMPLIANCE if datum.status == "C" else Flag(0)
-        return [Sample(channel, math.nan, math.nan, flag)] * watches
+        limited = any(datum.status == "C" for datum in data)
+        if not limited and not abs(data[-1].value - up.volts) <= abs(up.volts - before) / 2:
+            refuse_undriven(f"{self.name}.{channel}", True, data[-1].value, up.volts)
+        return [Sample(channel, math.nan, math.nan, Flag.COMPLIANCE if limited else Flag(0))] * watches
 
     def _do(self, step: Step) -> Sample | None:
         match step:

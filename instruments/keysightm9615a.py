@@ -3,9 +3,10 @@
 Verified against: a stand-in of the calls of the IVI-C library KtM960x, written from what QCoDeS publishes of its header
 and calls, and from public code that reads a 15 x 15 array of junctions with this module; on no module.
 
-Every setting of a channel is read back from the library, the current limit before any level. The session is opened
-without a reset, so that outputs stay as they are [?]. The host times every step. Ranges are those of the bench file: no
-public source of them was found.
+Every setting of a channel is read back from the library, the current limit before any level, a level before anything is
+done at it; that what is read back comes from the module, and not from the memory of the library, is not known [?]. The
+session is opened without a reset, so that outputs stay as they are [?]. The host times every step. Ranges are those of
+the bench file: no public source of them was found.
 """
 
 import math
@@ -19,9 +20,19 @@ from instruments.host_timed import HostTimedSource, noting
 from instruments.ktm960x import PATH, Attribute, KtM960x
 from instruments.transport import CHECK
 from labctl.core.driver import Driver, DriverKind, Wire
-from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.errors import BenchError, InstrumentError, NotDriven
 from labctl.core.model import Model
-from labctl.core.source import ChannelSetup, ChannelState, OffState, SourceCapabilities
+from labctl.core.source import (
+    ChannelSetup,
+    ChannelState,
+    Level,
+    OffState,
+    Ramp,
+    Sample,
+    SourceCapabilities,
+    Step,
+    refuse_undriven,
+)
 from labctl.core.units import Ampere, Second, Volt
 
 MODEL = "M9615A"
@@ -172,6 +183,23 @@ class KeysightM9615A(HostTimedSource):
     def set_level(self, channel: str, volts: Volt) -> None:
         """Set the level."""
         self._module.set_real(_output(channel), Attribute.VOLTAGE_LEVEL, volts)
+
+    def _do(self, step: Step) -> Sample | None:
+        """Carry out one step; a level is read back before anything else is done at it.
+
+        Raises:
+            NotDriven: another level is read back; it is 0 V then.
+        """
+        sample = super()._do(step)
+        if isinstance(step, Level | Ramp):
+            level = self._module.real(_output(step.channel), Attribute.VOLTAGE_LEVEL)
+            try:
+                refuse_undriven(f"{self.name}.{step.channel}", True, level, step.volts)
+            except NotDriven:
+                self._levels[step.channel] = 0.0
+                self.set_level(step.channel, 0.0)
+                raise
+        return sample
 
     def set_limit(self, channel: str, limit: Ampere, range_i: Ampere) -> None:
         """Set limit and measure range, and read the range back."""

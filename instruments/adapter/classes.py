@@ -29,6 +29,7 @@ _EXPECT_2400 = (
     f"query(':OUTP:SMOD?') == {_SMODE}", f"query(':ROUT:TERM?') == {_TERMINALS}",
     "range_v <= 1.001 * number(query(':SOUR:VOLT:RANG?')) <= 1.06 * range_v",
 )  # fmt: skip
+_APERTURE_SCPI = ("0.99 * cycles <= number(query(':SENS:CURR:NPLC?')) <= 1.01 * cycles",)
 _EXPECT_2450 = (
     "query(':SOUR:FUNC?') == 'VOLT'", "query(':SENS:CURR:RSEN?') == str(remote_sense)",
     "query(':SENS:CURR:AVER?') == '0'", "number(query(':SOUR:VOLT:DEL?')) == 0", "query(':SENS:COUN?') == '1'",
@@ -46,6 +47,7 @@ _EXPECT_2600 = tuple(
     )
 )  # fmt: skip
 _SENSED_2600 = ("number(query('print(%s.measure.rangei)' % channel)) == range_i",)
+_APERTURE_2600 = ("0.99 * cycles <= number(query('print(%s.measure.nplc)' % channel)) <= 1.01 * cycles",)
 _SETTINGS_2600 = (
     "sense=%d\" % remote_sense", "source.autorangev=0\"", "measure.autorangei=0\"", "measure.filter.enable=0\"",
     "measure.rel.enablei=0\"", "source.delay=0\"", "measure.delay=0\"", "measure.count=1\"",
@@ -98,6 +100,7 @@ _PYMEASURE_2400 = ReadyMap(
         error=_SCPI_ERROR,
         expect=_EXPECT_2400,
         expect_limit=_SENSED_2400,
+        expect_aperture=_APERTURE_SCPI,
     ),
     family="keithley2400",
     model="2400",
@@ -126,6 +129,7 @@ _QCODES_2400 = ReadyMap(
         error=_SCPI_ERROR,
         expect=_EXPECT_2400,
         expect_limit=_SENSED_2400,
+        expect_aperture=_APERTURE_SCPI,
     ),
     family="keithley2400",
     model="2400",
@@ -155,6 +159,7 @@ _PYMEASURE_2450 = ReadyMap(
         error=_SCPI_ERROR,
         expect=_EXPECT_2450,
         expect_limit=_SENSED_2450,
+        expect_aperture=_APERTURE_SCPI,
     ),
     family="keithley2450",
     model="2450",
@@ -180,6 +185,7 @@ _QCODES_2450 = ReadyMap(
         error=_SCPI_ERROR,
         expect=_EXPECT_2450,
         expect_limit=_SENSED_2450,
+        expect_aperture=_APERTURE_SCPI,
     ),
     family="keithley2450",
     model="2450",
@@ -203,6 +209,7 @@ _PYMEASURE_2600 = ReadyMap(
         error=_TSP_ERROR,
         expect=_EXPECT_2600,
         expect_limit=_SENSED_2600,
+        expect_aperture=_APERTURE_2600,
     ),
     family="keithley2600b",
     model="2602B",
@@ -231,6 +238,7 @@ def _qcodes_2600(model: str) -> ReadyMap:
             error=_TSP_ERROR,
             expect=_EXPECT_2600,
             expect_limit=_SENSED_2600,
+            expect_aperture=_APERTURE_2600,
         ),
         family="keithley2600b",
         model=model,

@@ -164,6 +164,7 @@ class SourceOptions(AdapterOptions):
     )
     roles: SourceRoles = Field(default=SourceRoles(), description="statements by role")
     settings: Lines = Field(default=(), description="statements that follow those of set_up")
+    settings_expect: Lines = Field(default=(), description="conditions that are true after settings")
     emergency: Emergency | None = Field(default=None, description="how it is made safe without the object")
 
     @property
@@ -263,7 +264,7 @@ SOURCE_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "expect": ("range_v", "off_state", "remote_sense", "terminals", "channel", "device"),
     "level": ("volts", "channel", "device"),
     **dict.fromkeys(("limit", "limit_down", "expect_limit"), ("amps", "range_i", "channel", "device")),
-    "aperture": ("seconds", "cycles", "channel", "device"),
+    **dict.fromkeys(("aperture", "expect_aperture"), ("seconds", "cycles", "channel", "device")),
     **dict.fromkeys(("current", "voltage"), ("reading", "channel", "device")),
     "": ("channel", "device"),
 }

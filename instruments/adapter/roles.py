@@ -88,6 +88,7 @@ class SourceRoles(Roles):
     error: Lines = Field(default=(), description="next entry of the error queue, which begins with 0 if it is empty")
     expect: Lines = Field(default=(), description="conditions that are true after set_up")
     expect_limit: Lines = Field(default=(), description="conditions that are true after limit, beside the limit")
+    expect_aperture: Lines = Field(default=(), description="conditions that are true after aperture")
 
 
 class MatrixRoles(Roles):

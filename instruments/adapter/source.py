@@ -108,13 +108,13 @@ class AdaptedSource(HostTimedSource):
         reply = str(self._carry_out("error", channel))
         no_error(f"{self.name}.{channel}", text, self._roles.error[-1], reply)
 
-    def _expect(self, role: str, channel: str, **variables: Any) -> None:
-        """Raise InstrumentError unless all conditions of a role are true."""
-        for line in getattr(self._roles, role):
+    def _expect(self, role: str, channel: str, lines: tuple[str, ...] | None = None, **variables: Any) -> None:
+        """Raise InstrumentError unless all conditions of a role, or these ones, are true."""
+        for line in getattr(self._roles, role) if lines is None else lines:
             if self._carry_out(role, channel, (line,), **variables) is not True:
+                off = "" if lines is None and role != "expect" else "the output stays off; "
                 raise InstrumentError(
-                    f"{self.name}.{channel}: '{line}' is not true after {self._options.class_} set it; the output "
-                    f"stays off; {CHECK}"
+                    f"{self.name}.{channel}: '{line}' is not true after {self._options.class_} set it; {off}{CHECK}"
                 )
 
     # -- what it is and does
@@ -199,6 +199,7 @@ class AdaptedSource(HostTimedSource):
         self._mains = mains
         self._no_error(channel, "set_up")
         self._expect("expect", channel, **words)
+        self._expect("settings_expect", channel, self._options.settings_expect)
 
     def set_level(self, channel: str, volts: Volt) -> None:
         """Set the level and read it back before anything else is done at it.
@@ -235,10 +236,12 @@ class AdaptedSource(HostTimedSource):
         self._carry_out("output_on" if on else "output_off", channel)
 
     def set_aperture(self, channel: str, seconds: Second) -> None:
-        """Set the integration time."""
+        """Set the integration time, and see that what is expected is true."""
         self._object.line.extra = 20 * seconds + 1.0
-        self._carry_out("aperture", channel, seconds=seconds, cycles=seconds * self._mains)
+        times: dict[str, Any] = {"seconds": seconds, "cycles": seconds * self._mains}
+        self._carry_out("aperture", channel, **times)
         self._no_error(channel, f"an aperture of {seconds:.6g} s")
+        self._expect("expect_aperture", channel, **times)
 
     def pause(self, seconds: Second) -> None:
         """Let a time pass by the clock of the host."""

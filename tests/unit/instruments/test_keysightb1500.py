@@ -171,6 +171,34 @@ def test_a_pulse_of_an_output_that_went_off_is_told():
         driver.run([Level("smu1", 0.5), Hold(20e-3), Watch("smu1"), Level("smu1", 0.0)])
 
 
+@pytest.mark.parametrize("watches", [0, 1])
+@pytest.mark.parametrize("lost", ["the message", "its level"])
+def test_a_pulse_whose_level_was_lost_without_an_error_is_no_pulse(watches, lost):
+    box = Box()
+    driver = box.on()
+    driver.run([Limit("smu1", 1e-3, 1e-3), Level("smu1", 0.1)])
+    execute = box.emulated.execute
+
+    def losing(text):
+        if "PA" not in text:
+            return execute(text)
+        return "" if lost == "the message" else execute(text.partition(";")[2])
+
+    box.emulated.execute = losing
+    told = {"the message": InstrumentError, "its level": NotDriven}[lost]
+    with pytest.raises(told, match=r"no reply|one reply|expected|is at 0.1 V, and 0.5 V was set"):
+        driver.run([Level("smu1", 0.5), Hold(20e-3), *[Watch("smu1")] * watches, Level("smu1", 0.1)])
+    assert box.emulated.outputs() == {"smu1": 0.1}
+
+
+def test_a_pulse_at_its_limit_is_a_pulse_at_whatever_voltage_the_limit_leaves():
+    box = Box(ohms=1e3)
+    driver = box.on()
+    pulse = [Level("smu1", 0.5), Hold(20e-3), Watch("smu1"), Level("smu1", 0.0)]
+    (sample,) = driver.run([Limit("smu1", 1e-5, 1e-5), *pulse])
+    assert sample.flag == Flag.COMPLIANCE
+
+
 def test_the_converter_is_told_when_another_aperture_is_wanted():
     box = Box()
     driver = box.on()

@@ -6,9 +6,9 @@ import pytest
 
 from instruments.keysightm9615a import KeysightM9615A
 from instruments.ktm960x import Attribute, KtM960x
-from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.errors import BenchError, InstrumentError, NotDriven
 from labctl.core.operations import Flag
-from labctl.core.source import Aperture, ChannelSetup, Hold, Level, Limit, Measure, OffState
+from labctl.core.source import Aperture, ChannelSetup, Hold, Level, Limit, Measure, OffState, Ramp, Watch
 from labctl.testing.emulated import NAME, _entry, arranged, resistors
 from sim_backend.emulators.m9615a import LEVEL, LIMIT, OUTPUT
 
@@ -81,6 +81,22 @@ def test_every_setting_is_read_back_and_one_that_was_not_taken_keeps_the_output_
     with pytest.raises(InstrumentError, match=r"took a limit of 0.001 A for 1e-06 A"):
         driver.prepare({"ch3": SETUP})
     assert not library.channels[3].values[OUTPUT]
+
+
+@pytest.mark.parametrize("step", [Level("ch3", 0.5), Ramp("ch3", 0.5, 100.0)])
+def test_a_level_that_was_not_taken_is_noticed_before_the_next_one(module, step):
+    driver, library, _ = module
+    ready(driver)
+    driver.run([Level("ch3", 0.1)])
+    setter = library._set
+
+    def losing(part, attribute, value):
+        return 0 if attribute == LEVEL and value.value > 0.4 else setter(part, attribute, value)
+
+    library._set = losing
+    with pytest.raises(NotDriven, match=r"under_test.ch3 is at 0\.\d+ V, and 0.5 V was set"):
+        driver.run([step, Hold(0.01), Watch("ch3"), Level("ch3", 0.1)])
+    assert library.outputs() == {"ch3": 0.0}
 
 
 def test_what_the_library_refuses_is_told_with_the_call_and_its_text(module):

@@ -1,5 +1,6 @@
 """Sources of PyMeasure and QCoDeS on the emulated instruments of their families: contracts, limits, off, refusals."""
 
+import re
 import threading
 from importlib.util import find_spec
 from random import Random
@@ -149,6 +150,33 @@ def test_a_setting_of_the_bench_file_that_contradicts_what_is_expected_is_told()
     driver.connect()
     with pytest.raises(InstrumentError, match=r"'query\(':SENS:AVER\?'\) == '0'' is not true after pymeasure.instr"):
         driver.prepare({"out": SETUP})
+
+
+def test_a_setting_that_was_not_taken_is_told_by_what_the_bench_file_expects():
+    make, smu = adapted(settings=["write(':SENS:AVER:COUN 5')"], settings_expect=["query(':SENS:AVER:COUN?') == '5'"])
+    make().connect()
+    driver = make()
+    driver.prepare({"out": SETUP})
+    deaf(smu, ":SENS:AVER:COUN 5")
+    with pytest.raises(InstrumentError, match=r"COUN\?'\) == '5'' is not true after .*; the output stays off"):
+        make().prepare({"out": SETUP})
+    assert not smu.smu.output
+
+
+@pytest.mark.parametrize(("library", "path", "options"), CLASSES)
+def test_an_aperture_that_was_not_taken_is_told_before_a_reading(library, path, options):
+    make, smu = adapted(library, path, **options)
+    driver = make()
+    driver.connect()
+    channel = driver.capabilities.channels[0]
+    driver.prepare({channel: SETUP})
+    driver.output([channel])
+    driver.run([Aperture(channel, 0.1)])
+    execute = smu.execute
+    setting = re.compile(r"(?i)nplc(?!.*\?|.*\))")
+    smu.execute = lambda text: "" if setting.search(text) else execute(text)
+    with pytest.raises(InstrumentError, match="cycles' is not true after"):
+        driver.run([Aperture(channel, 0.02), Measure(channel)])
 
 
 def test_what_the_class_refuses_is_an_error_of_this_instrument_that_names_the_call():

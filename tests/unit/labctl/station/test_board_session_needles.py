@@ -1,5 +1,6 @@
 """Needles between a board and its dies: they move without power, every line is proved, nothing is driven before."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from labctl.core.die_state import State
 from labctl.core.driver import Driver, DriverKind, Wire
 from labctl.core.errors import BenchError, ContactError, InstrumentError, SwitchedOff
 from labctl.core.fiducial import Fiducial
-from labctl.core.operations import Sense
+from labctl.core.operations import Flag, Sense
 from labctl.core.site import Site
 from labctl.station.bench_setup import on_bench
 from labctl.station.board_session import OnBoard
@@ -49,12 +50,58 @@ def cell(die):
     return die.perform(read(die, ONE, ONE, ONE)).current[0, 0]
 
 
-def test_a_contact_check_without_one_valid_reading_proves_nothing():
-    share = np.full(9, np.nan)
-    with pytest.raises(InstrumentError, match="prober: not one reading of the contact check is valid"):
-        judged(bench(), [LineShares(share, np.full(9, 1e3), "", 5)], "prober")
-    share[2] = 1.0
-    assert judged(bench(), [LineShares(share, np.full(9, 1e3), "", 5)], "prober") == {"row 2": 1e3}
+def test_a_line_in_use_without_a_valid_reading_is_not_judged_by_others():
+    share, unread = np.array([np.nan, 1, 1, 1, 1, 1, 1, 1, np.nan]), np.arange(9) == 0
+    lines = LineShares(share, np.full(9, 1e3), unread, "", 5)
+    with pytest.raises(
+        InstrumentError, match="prober: the contact check has no valid reading of row 0, so that nobody"
+    ):
+        judged(bench(), [lines], "prober")
+    assert set(judged(bench(), [replace(lines, unread=unread & False)], "prober")) == {"row 1", "column 0"}
+    nothing = LineShares(np.full(9, np.nan), np.full(9, 1e3), unread & False, "", 5)
+    with pytest.raises(InstrumentError, match="no valid reading of any line"):
+        judged(bench(), [nothing], "prober")
+
+
+@pytest.mark.parametrize(
+    ("told", "row", "col", "unread"),
+    [(False, 1, None, "row 1"), (False, None, 2, "column 2"), (True, 1, 2, ""), (False, 1, 2, "")],
+)
+def test_a_line_is_unread_unless_the_board_never_connects_it(contact, told, row, col, unread):
+    perform = contact.die.perform
+
+    def without(operation):
+        reading = perform(operation)
+        gone = np.zeros(reading.flag.shape, np.bool_)
+        if operation.bias.gate.any():  # behind open gates
+            gone[:, col] |= col is not None and row is None
+            gone[row] |= row is not None and col is None
+            gone[row, col] |= row is not None and col is not None
+        reading.flag[gone], reading.current[gone] = Flag.INVALID, np.nan
+        return reading
+
+    contact.die.perform = without
+    floating = np.zeros((5, 9), np.bool_)
+    floating[:, [1, 7]] = told
+    board = SimpleNamespace(applied=lambda bias: replace(bias, floating=floating))
+    (lines,) = line_shares(contact.bench, contact.die, board)
+    assert [lines.name(k) for k in np.flatnonzero(lines.unread)] == [unread] * bool(unread)
+    assert np.flatnonzero(np.isnan(lines.share)).tolist() == [1, 7] * told + np.flatnonzero(lines.unread).tolist()
+    assert (lines.share[np.isfinite(lines.share)] > 0.5).all()
+
+
+def test_no_gate_opens_where_a_column_has_no_valid_reading_behind_closed_gates(contact):
+    perform = contact.die.perform
+
+    def without(operation):
+        reading = perform(operation)
+        reading.flag[:, 2] = Flag.INVALID
+        return reading
+
+    contact.die.perform = without
+    with pytest.raises(InstrumentError, match="no valid reading of column 2 behind closed gates"):
+        line_shares(contact.bench, contact.die, object())
+    assert not any(bias.gate.any() for bias in contact.asked)
 
 
 @pytest.mark.parametrize(
