@@ -14,16 +14,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from instruments.board_bench import BoardBench
-from instruments.transport import CHECK
 from labctl.core.bias import Bias, Geometry, Kind
 from labctl.core.board import Stepped
 from labctl.core.die import Die
-from labctl.core.errors import ContactError, InstrumentError
-from labctl.core.operations import Flag, Sense
+from labctl.core.errors import ContactError, ContactUnread
+from labctl.core.operations import Flag, Reading, Sense
 from labctl.core.units import BoolArray, FloatArray, Ohm, Second
 
 NAMED = 6
 """Most lines that a message names."""
+AGAIN = (
+    "try it again, and if it stays look at the link to the board; a line that is never connected belongs into its entry"
+)
 
 
 def line_reads(bench: BoardBench, geometry: Geometry, kernel: int) -> tuple[Sense, Sense]:
@@ -93,6 +95,7 @@ def line_shares(bench: BoardBench, die: Die, board: object) -> list[LineShares]:
 
     Raises:
         ContactError: a column conducts behind closed gates; no gate was opened.
+        ContactUnread: a column has no valid reading there; no gate was opened.
     """
     shape = die.geometry
     if shape.kind is Kind.PASSIVE:
@@ -117,7 +120,7 @@ def judged(bench: BoardBench, shares: Iterable[LineShares], name: str) -> dict[s
 
     Raises:
         ContactError: a line does not touch.
-        InstrumentError: of a line that the board connects there is no valid reading.
+        ContactUnread: of a line that the board connects there is no valid reading.
     """
     worst: dict[str, Ohm] = {}
     bad: list[str] = []
@@ -138,26 +141,38 @@ def judged(bench: BoardBench, shares: Iterable[LineShares], name: str) -> dict[s
             f"its cells in AP at least; look whether they touch {where}"
         )
     if unread or not worst:
-        raise InstrumentError(
+        raise ContactUnread(
             f"{name}: the contact check has no valid reading of {_listed(unread) or 'any line'}, so that nobody knows "
-            f"whether it touches; {CHECK}"
+            f"whether it touches; {AGAIN}"
         )
     return worst
 
 
 def _read(bench: BoardBench, die: Die, kernel: int, board: object, called: str) -> LineShares:
-    """Read the lines of one kernel; ContactError if a column conducts behind closed gates."""
+    """Read the lines of one kernel, what has no value once more.
+
+    Raises:
+        ContactError: a column conducts behind closed gates.
+        ContactUnread: a column has no valid reading behind closed gates.
+    """
     together, alone = line_reads(bench, die.geometry, kernel)
     n, gated = die.geometry.n_rows, together.bias.gate is not None
-    first = die.perform(together)
-    used, connected = _used(board, alone.bias), (first.flag[0] & Flag.INVALID) == 0
+    used = _used(board, alone.bias)
+    for _ in range(2):
+        first = die.perform(together)
+        connected = _valid(first)[0]
+        if not (cols := used[n:] & ~connected).any():
+            break
     all_rows = np.where(connected, first.current[0], 0.0)
     g_ap = float(die.nominal.g_ap(kernel))
     if gated:
-        _refuse_unread(used[n:] & ~connected)
+        _refuse_unread(cols)
         _refuse_conducting(all_rows / bench.contact.voltage, bench.contact.least * n * g_ap)
-    reading = die.perform(alone)
-    valid = (reading.flag & Flag.INVALID) == 0
+    for _ in range(2):
+        reading = die.perform(alone)
+        valid = _valid(reading)
+        if not (used & ~np.concatenate([valid.any(axis=1), valid.any(axis=0)])).any():
+            break
     each_col = valid.sum(axis=0) if gated else np.full(len(connected), used[:n].sum())
     cells = np.concatenate([valid.sum(axis=1), each_col])
     read = used & (cells > 0) & np.concatenate([np.full(n, True), connected])
@@ -175,6 +190,12 @@ def _used(board: object, bias: Bias) -> BoolArray:
     return lines if floating is None else lines & ~floating.all(axis=0)
 
 
+def _valid(reading: Reading) -> BoolArray:
+    """Return which readings have a value."""
+    valid: BoolArray = ((reading.flag & (Flag.INVALID | Flag.UNKNOWN)) == 0) & np.isfinite(reading.current)
+    return valid
+
+
 def _listed(lines: Sequence[str]) -> str:
     """Return the names of lines, and how many more there are."""
     more = f" and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
@@ -182,12 +203,12 @@ def _listed(lines: Sequence[str]) -> str:
 
 
 def _refuse_unread(cols: BoolArray) -> None:
-    """Raise InstrumentError if columns have no valid reading behind closed gates."""
+    """Raise ContactUnread if columns have no valid reading behind closed gates."""
     if cols.any():
         lines = _listed([f"column {k}" for k in np.flatnonzero(cols).tolist()])
-        raise InstrumentError(
+        raise ContactUnread(
             f"the contact check has no valid reading of {lines} behind closed gates, so that nobody knows whether the "
-            f"needles stand on the pads of their lines; no gate was opened; {CHECK}"
+            f"needles stand on the pads of their lines; no gate was opened; {AGAIN}"
         )
 
 

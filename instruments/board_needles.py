@@ -11,7 +11,7 @@ from instruments.board_bench import BoardBench, BoardContact
 from instruments.board_contact import judged, line_shares
 from labctl.core.board import Board, Releasing
 from labctl.core.die import Die
-from labctl.core.errors import ContactError
+from labctl.core.errors import ContactError, ContactUnread
 from labctl.core.prober import Prober
 from labctl.core.units import Ohm
 
@@ -87,12 +87,13 @@ class BoardNeedles:
 
         Raises:
             ContactError: a line does not touch, or one conducts behind closed gates.
+            ContactUnread: of a line that the board connects there is no valid reading.
         """
         assert self._die is not None, "there is a die"
         self._landed = False
         try:
             shares = line_shares(self._bench, self._die, self._board)
-        except ContactError as error:
-            raise ContactError(f"{self._prober.name}: {error}") from error
+        except (ContactError, ContactUnread) as error:
+            raise type(error)(f"{self._prober.name}: {error}") from error
         self._proved = True
         return judged(self._bench, shares, self._prober.name)

@@ -136,10 +136,8 @@ class Flex:
         replies = ",".join(self._replies(command, wait=Wait.MEASURE, extra=extra)).split(",")
         data = [datum for reply in replies if (datum := datum_in(reply)) is not None and datum.channel == channel]
         if len(replies) != len(kinds) or [datum.kind for datum in data] != list(kinds):
-            wanted = " and ".join(kinds)
-            raise unexpected(
-                self.name, command, " ".join(replies), f"a status letter, channel {channel} and {wanted} with a number"
-            )
+            wanted = " and ".join(f"a status letter, channel {channel} and {kind} with a number" for kind in kinds)
+            raise unexpected(self.name, command, " ".join(replies), wanted)
         for datum in data:
             if STATUS[datum.status]:
                 raise InstrumentError(

@@ -34,7 +34,7 @@ from instruments.scpi import number
 from instruments.transport import CHECK, unexpected
 from instruments.tsp import old_errors_text
 from labctl.core.driver import Driver, DriverKind
-from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.errors import BenchError, InstrumentError, LabError, NotDriven
 from labctl.core.operations import Flag
 from labctl.core.source import (
     ChannelSetup,
@@ -53,6 +53,8 @@ from labctl.core.units import Ampere, Second, Volt
 
 SLACK: Second = 1.0
 """Added to the time that a reading takes, before it is late."""
+LEVEL_ERROR, LEVEL_OFFSET = 0.02, 5e-3
+"""How far the voltage that is measured in a pulse may be from its level, as a part of it and in V."""
 CONVERTER, FILTER, RESISTOR, MODES = 55, 30, 53, 31
 """Kinds of `*LRN?`."""
 
@@ -259,10 +261,12 @@ class KeysightB1500(HostTimedSource):
     def _pulse_end(self, steps: Sequence[Step], at: int) -> int:
         """Return where a pulse ends that begins at a step; that step if none does.
 
-        A pulse is a level, one hold, any number of watches of the channel, and the level from before.
+        A pulse is another level, one hold, any number of watches of the channel, and the level from before.
         """
         match steps[at : at + 2]:
-            case [Level(channel, _), Hold(seconds)] if channel in self._levels and seconds <= LONGEST_WAIT:
+            case [Level(channel, volts), Hold(seconds)] if (
+                volts != self._levels.get(channel, volts) and seconds <= LONGEST_WAIT
+            ):
                 end = at + 2
                 while end < len(steps) and steps[end] == Watch(channel):
                     end += 1
@@ -297,8 +301,12 @@ class KeysightB1500(HostTimedSource):
             refuse_undriven(f"{self.name}.{channel}", self.read_state(channel).output, 0.0, 0.0)
             raise
         limited = any(datum.status == "C" for datum in data)
-        if not limited and not abs(data[-1].value - up.volts) <= abs(up.volts - before) / 2:
-            refuse_undriven(f"{self.name}.{channel}", True, data[-1].value, up.volts)
+        if not limited and not abs((volts := data[-1].value) - up.volts) <= _slack(up.volts, before):
+            told = f"{volts:.6g} V" if math.isfinite(volts) else "a voltage beyond the range"
+            raise NotDriven(
+                f"{self.name}.{channel}: {told} was measured in a pulse of {up.volts:.6g} V that no limit held back; "
+                "nothing of this script is accepted. Look at its cables, and whether another program uses it"
+            )
         return [Sample(channel, math.nan, math.nan, Flag.COMPLIANCE if limited else Flag(0))] * watches
 
     def _do(self, step: Step) -> Sample | None:
@@ -392,6 +400,11 @@ class KeysightB1500(HostTimedSource):
 
 
 _SWITCHES = re.compile(r"\s*(CL|CN[\d, ]*)\s*$")
+
+
+def _slack(level: Volt, before: Volt) -> Volt:
+    """Return how far the voltage measured in a pulse may be from its level, V; never as far as half way back."""
+    return min(LEVEL_ERROR * abs(level) + LEVEL_OFFSET, abs(level - before) / 2)
 
 
 def _slot(channel: str) -> int:

@@ -24,9 +24,9 @@ CYCLE: Second = 80e-6
 """[?] Shortest integration of the high-resolution converter; one to 127 of them are an aperture in its manual mode."""
 MOST_CYCLES, MOST_PERIODS = 127, 100
 SHORTEST_PULSE: Second = 10e-3
-"""[?] Of a pulse of one message: level, wait, a reading of the shortest integration, and the level from before."""
+"""[?] Of a pulse of one message: level, wait, one or two shortest readings, and the level from before."""
 READING: Second = 0.4e-3
-"""[?] Time of that reading, and of the level before it."""
+"""[?] Time of one such reading, and of what is before it."""
 LONGEST_WAIT: Second = 99.0
 """Of `PA`; the host times what is longer."""
 STEP_MESSAGES = 3.0

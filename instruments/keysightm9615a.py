@@ -31,7 +31,6 @@ from labctl.core.source import (
     Sample,
     SourceCapabilities,
     Step,
-    refuse_undriven,
 )
 from labctl.core.units import Ampere, Second, Volt
 
@@ -123,7 +122,7 @@ class KeysightM9615A(HostTimedSource):
         current = None
         if self._module.integer(output, Attribute.PRIORITY) != _VOLTAGE:
             current = self._module.real(output, Attribute.CURRENT_LEVEL)
-        level = self._module.real(output, Attribute.VOLTAGE_LEVEL)
+        level = self._level(channel)
         on = self._module.boolean(output, Attribute.OUTPUT)
         if on and self._module.integer(_transient(channel), Attribute.VOLTAGE_MODE) != _FIXED:
             level = math.nan
@@ -188,18 +187,23 @@ class KeysightM9615A(HostTimedSource):
         """Carry out one step; a level is read back before anything else is done at it.
 
         Raises:
-            NotDriven: another level is read back; it is 0 V then.
+            NotDriven: another level is read back; 0 V is set then, and what is read back of that is told.
         """
         sample = super()._do(step)
         if isinstance(step, Level | Ramp):
-            level = self._module.real(_output(step.channel), Attribute.VOLTAGE_LEVEL)
-            try:
-                refuse_undriven(f"{self.name}.{step.channel}", True, level, step.volts)
-            except NotDriven:
-                self._levels[step.channel] = 0.0
-                self.set_level(step.channel, 0.0)
-                raise
+            channel, level = step.channel, self._level(step.channel)
+            if not math.isclose(level, step.volts, rel_tol=1e-3, abs_tol=1e-6):
+                self._levels[channel] = 0.0
+                self.set_level(channel, 0.0)
+                raise NotDriven(
+                    f"{self.name}.{channel} is at {level:.6g} V, and {step.volts:.6g} V was set; then 0 V was set, and "
+                    f"it is at {self._level(channel):.6g} V; nothing of this script is accepted. Look whether another "
+                    "program uses it"
+                )
         return sample
+
+    def _level(self, channel: str) -> Volt:
+        return self._module.real(_output(channel), Attribute.VOLTAGE_LEVEL)
 
     def set_limit(self, channel: str, limit: Ampere, range_i: Ampere) -> None:
         """Set limit and measure range, and read the range back."""

@@ -40,7 +40,7 @@ from instruments.visit_scripts import contact_visit, flagged, put, route_visit, 
 from instruments.visit_time import VisitTime
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import DieBody, unknown_operation
-from labctl.core.errors import BenchError, InstrumentError, refuse_beyond
+from labctl.core.errors import BenchError, ContactUnread, refuse_beyond
 from labctl.core.operations import Attempts, Flag, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.prober import Prober
 from labctl.core.pulse_source import PulseSource
@@ -191,7 +191,7 @@ class ProbedDie(DieBody):
             over: channels whose relays close in place of those of the channels that drive and sense, by these.
 
         Raises:
-            InstrumentError: no number comes, twice; whether the structure conducts is not known.
+            ContactUnread: no number comes, twice; whether the structure conducts is not known.
         """
         contact, io = self.bench.contact, self._io
         reach, place = self._structure(first, second)
@@ -213,7 +213,7 @@ class ProbedDie(DieBody):
             return contact.voltage / limit
         if not math.isfinite(current):
             where = self.driving(first, second)
-            raise InstrumentError(f"{where}: what the contact check has read is no number; {CHECK}")
+            raise ContactUnread(f"{where}: what the contact check has read is no number; {CHECK}")
         return contact.voltage / current if current > 0 else float("inf")
 
     def driving(self, first: str, second: str) -> str:

@@ -29,7 +29,8 @@ _EXPECT_2400 = (
     f"query(':OUTP:SMOD?') == {_SMODE}", f"query(':ROUT:TERM?') == {_TERMINALS}",
     "range_v <= 1.001 * number(query(':SOUR:VOLT:RANG?')) <= 1.06 * range_v",
 )  # fmt: skip
-_APERTURE_SCPI = ("0.99 * cycles <= number(query(':SENS:CURR:NPLC?')) <= 1.01 * cycles",)
+_APERTURE_SCPI = ("0.99 * cycles - 0.005 <= number(query(':SENS:CURR:NPLC?')) <= 1.01 * cycles + 0.005",)
+"""Instruments may keep hundredths of a cycle."""
 _EXPECT_2450 = (
     "query(':SOUR:FUNC?') == 'VOLT'", "query(':SENS:CURR:RSEN?') == str(remote_sense)",
     "query(':SENS:CURR:AVER?') == '0'", "number(query(':SOUR:VOLT:DEL?')) == 0", "query(':SENS:COUN?') == '1'",

@@ -16,6 +16,7 @@ from pydantic import (
 from instruments.adapter.classes import ReadyMap, names, ready
 from instruments.adapter.objects import class_of, missing
 from instruments.adapter.roles import FUNCTIONS, Lines, MatrixRoles, Roles, SourceRoles, unknown_names
+from instruments.adapter.statements import Statement
 from instruments.entry import UNUSABLE
 from labctl.core.driver import DriverKind, declared
 from labctl.core.errors import BenchError
@@ -127,13 +128,18 @@ class AdapterOptions(Model):
             )
         given = getattr(self, "roles", roles)
         members = None if part else self._members()
-        for role in type(given).model_fields:
+        own = {f"roles: {role}": getattr(given, role) for role in type(given).model_fields}
+        own |= {key: getattr(self, key, ()) for key in ("settings", "settings_expect")}
+        for place, lines in own.items():
+            role = place.removeprefix("roles: ")
             known = (*FUNCTIONS, *variables.get(role, variables[""]))
-            if strangers := unknown_names(getattr(given, role), known, members):
+            if strangers := unknown_names(lines, known, members):
                 raise ValueError(
-                    f"roles: {role}: {', '.join(strangers)} is neither an attribute of {self.class_} nor one of "
+                    f"{place}: {', '.join(strangers)} is neither an attribute of {self.class_} nor one of "
                     f"{', '.join(known)}"
                 )
+            if "expect" in role and (setting := [line for line in lines if Statement(line).assigns]):
+                raise ValueError(f"{place}: '{setting[0]}' sets something; expected a condition, such as one with ==")
 
     def _members(self) -> set[str] | None:
         """Return the attributes of the class; None if its objects get theirs when they are made, as QCoDeS's do."""

@@ -81,6 +81,11 @@ class Statement:
         return tree
 
     @property
+    def assigns(self) -> bool:
+        """Whether it sets an attribute, and has no value."""
+        return isinstance(self.tree, ast.Assign)
+
+    @property
     def sets(self) -> str:
         """The attribute of the object that it sets; "" if it sets none, or one of a part."""
         target = self.tree.targets[0] if isinstance(self.tree, ast.Assign) else None
@@ -88,7 +93,7 @@ class Statement:
 
     def needs(self, known: Collection[str]) -> bool:
         """Return whether it needs the object, and not only variables and functions that are known."""
-        return isinstance(self.tree, ast.Assign) or not set(self.names) <= set(known)
+        return self.assigns or not set(self.names) <= set(known)
 
     @cached_property
     def names(self) -> list[str]:

@@ -80,6 +80,10 @@ class LinkTimeoutError(InstrumentError):
     """An instrument did not answer in time."""
 
 
+class ContactUnread(InstrumentError):
+    """A contact check has read no number, twice: nobody knows whether the needles touch."""
+
+
 class SwitchedOff(InstrumentError):
     """The bench was switched off, and nothing is energised before it is released; the run can be resumed."""
 

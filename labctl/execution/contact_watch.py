@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from labctl.core.cell_state import is_open
-from labctl.core.errors import ContactError, ContactLost
+from labctl.core.errors import ContactError, ContactLost, ContactUnread
 from labctl.core.events import ContactProved
 from labctl.core.limits import Limited
 from labctl.core.operations import Reading, Sense
@@ -113,7 +113,7 @@ class ContactWatch:
         assert self._prove is not None
         try:
             resistance = self._prove()
-        except ContactError as error:
+        except (ContactError, ContactUnread) as error:
             raise ContactLost(f"void: {when}: {error}; {VOID}") from error
         if resistance:
             return ContactProved(by="structures", resistance=resistance)

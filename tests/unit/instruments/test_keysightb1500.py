@@ -1,6 +1,7 @@
 """Every command of the driver of a B1500A or E5270B against transcripts of public facts, and the emulated one."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -171,24 +172,44 @@ def test_a_pulse_of_an_output_that_went_off_is_told():
         driver.run([Level("smu1", 0.5), Hold(20e-3), Watch("smu1"), Level("smu1", 0.0)])
 
 
+@pytest.mark.parametrize("model", ["B1500A", "E5270B"])
+@pytest.mark.parametrize("volts", [0.5, -0.5])
 @pytest.mark.parametrize("watches", [0, 1])
-@pytest.mark.parametrize("lost", ["the message", "its level"])
-def test_a_pulse_whose_level_was_lost_without_an_error_is_no_pulse(watches, lost):
-    box = Box()
+@pytest.mark.parametrize(
+    ("losing", "told", "words"),
+    [
+        (lambda message: "", InstrumentError, "expected"),
+        (lambda message: message.partition(";")[2], NotDriven, r"0.1 V was measured in a pulse of -?0.5 V"),
+        (lambda message: message.replace("0.5,", "0.3,"), NotDriven, r"0.3 V was measured in a pulse"),
+        (lambda message: re.sub("TV[^;]*;", "", message), InstrumentError, "V with a number"),
+    ],
+    ids=["lost", "without its level", "at another level", "without its reading"],
+)
+def test_a_pulse_that_was_not_at_its_level_without_an_error_is_no_pulse(model, volts, watches, losing, told, words):
+    box = Box(model)
     driver = box.on()
     driver.run([Limit("smu1", 1e-3, 1e-3), Level("smu1", 0.1)])
     execute = box.emulated.execute
-
-    def losing(text):
-        if "PA" not in text:
-            return execute(text)
-        return "" if lost == "the message" else execute(text.partition(";")[2])
-
-    box.emulated.execute = losing
-    told = {"the message": InstrumentError, "its level": NotDriven}[lost]
-    with pytest.raises(told, match=r"no reply|one reply|expected|is at 0.1 V, and 0.5 V was set"):
-        driver.run([Level("smu1", 0.5), Hold(20e-3), *[Watch("smu1")] * watches, Level("smu1", 0.1)])
+    box.emulated.execute = lambda text: execute(losing(text) if "PA" in text else text)
+    with pytest.raises(told, match=words):
+        driver.run([Level("smu1", volts), Hold(20e-3), *[Watch("smu1")] * watches, Level("smu1", 0.1)])
     assert box.emulated.outputs() == {"smu1": 0.1}
+
+
+def test_a_voltage_beyond_the_range_proves_no_pulse():
+    box = Box()
+    driver = box.on()
+    driver.run([Limit("smu1", 1e-3, 1e-3)])
+    measured = box.emulated._measure
+    box.emulated._measure = lambda slot, kind, code: "VAV+199.999E+99" if kind == "V" else measured(slot, kind, code)
+    with pytest.raises(NotDriven, match="a voltage beyond the range was measured"):
+        driver.run([Level("smu1", 0.5), Hold(20e-3), Level("smu1", 0.0)])
+
+
+def test_the_same_level_twice_is_no_pulse():
+    box = Box()
+    box.on().run([Level("smu1", 0.2), Hold(20e-3), Level("smu1", 0.2), Hold(20e-3), Level("smu1", 0.2)])
+    assert not any("TV" in line for line in box.sent)
 
 
 def test_a_pulse_at_its_limit_is_a_pulse_at_whatever_voltage_the_limit_leaves():

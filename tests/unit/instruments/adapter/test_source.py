@@ -175,7 +175,7 @@ def test_an_aperture_that_was_not_taken_is_told_before_a_reading(library, path, 
     execute = smu.execute
     setting = re.compile(r"(?i)nplc(?!.*\?|.*\))")
     smu.execute = lambda text: "" if setting.search(text) else execute(text)
-    with pytest.raises(InstrumentError, match="cycles' is not true after"):
+    with pytest.raises(InstrumentError, match=r"<= 1.01 . cycles.* is not true after"):
         driver.run([Aperture(channel, 0.02), Measure(channel)])
 
 
@@ -412,6 +412,19 @@ PLAIN = {"ranges_v": ["1 V"], "ranges_i": ["1 A"], "shortest_aperture": "1 ms", 
         ({"class": PM + "Keithley2400", "channels": {"b": ""}}, "channels has b; a keithley2400 has out"),
         ({"class": PM + "Keithley2400", "model": "2499"}, "2499"),
         ({"class": PM + "Keithley2600", "terminals": "rear"}, "no statement of set_up uses terminals"),
+        ({"class": PM + "Keithley2400", "settings": ["filtered = 1"]}, "settings: filtered is neither an attribute of"),
+        (
+            {"class": PM + "Keithley2400", "settings_expect": ["filtred == 1"]},
+            "settings_expect: filtred is neither an attribute of",
+        ),
+        (
+            {"class": PM + "Keithley2400", "settings_expect": ["filter_enabled = True"]},
+            "settings_expect: 'filter_enabled = True' sets something; expected a condition",
+        ),
+        (
+            {"class": PM + "Keithley2400", "roles": {"expect_aperture": "current_nplc = cycles"}},
+            "roles: expect_aperture: 'current_nplc = cycles' sets something",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_refused_with_file_and_line(tmp_path, keys, words):

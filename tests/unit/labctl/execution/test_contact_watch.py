@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from labctl.core.bias import Bias, Geometry, Nominal
-from labctl.core.errors import ContactError, ContactLost
+from labctl.core.errors import ContactError, ContactLost, ContactUnread
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Flag, Reading, Sense
 from labctl.execution.contact_watch import ContactWatch
@@ -184,3 +184,13 @@ def test_where_nothing_touches_nothing_is_read_again():
     watch.resume()
     assert watch.end() is None
     assert die.reads == 2
+
+
+def test_structures_of_which_nothing_is_read_prove_nothing_and_the_try_is_void():
+    def unread():
+        raise ContactUnread("the contact check has no valid reading of row 1")
+
+    watch = ContactWatch(Limited(Probed(), LIMITS), unread)
+    watch.begin()
+    with pytest.raises(ContactLost, match="void: at the end of the stage: the contact check has no valid reading"):
+        watch.end()

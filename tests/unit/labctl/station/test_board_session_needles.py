@@ -10,12 +10,13 @@ from instruments import mpi_sentio
 from instruments.bench_state import IllegalTransition
 from instruments.board_bench import BoardBench
 from instruments.board_contact import LineShares, judged, line_shares
+from instruments.board_needles import BoardNeedles
 from instruments.fiducial import fits
 from labctl.core.bias import Bias
 from labctl.core.body import Marking
 from labctl.core.die_state import State
 from labctl.core.driver import Driver, DriverKind, Wire
-from labctl.core.errors import BenchError, ContactError, InstrumentError, SwitchedOff
+from labctl.core.errors import BenchError, ContactError, ContactUnread, InstrumentError, SwitchedOff
 from labctl.core.fiducial import Fiducial
 from labctl.core.operations import Flag, Sense
 from labctl.core.site import Site
@@ -63,24 +64,32 @@ def test_a_line_in_use_without_a_valid_reading_is_not_judged_by_others():
         judged(bench(), [nothing], "prober")
 
 
+NO_VALUE = [(Flag.INVALID, 0.0), (Flag.UNKNOWN, 1e-6), (Flag(0), np.nan), (Flag(0), np.inf)]
+
+
+def without(die, where, flag=Flag.INVALID, current=np.nan):
+    """Let readings of a die have no value; `where` says which, by the bias and how often it was asked so far."""
+    perform, asked = die.perform, []
+
+    def performed(operation):
+        reading = perform(operation)
+        gone = np.broadcast_to(where(operation.bias, len(asked)), reading.flag.shape)
+        asked.append(operation.bias)
+        reading.flag[gone], reading.current[gone] = flag, current
+        return reading
+
+    die.perform = performed
+
+
+@pytest.mark.parametrize(("flag", "current"), NO_VALUE)
 @pytest.mark.parametrize(
     ("told", "row", "col", "unread"),
     [(False, 1, None, "row 1"), (False, None, 2, "column 2"), (True, 1, 2, ""), (False, 1, 2, "")],
 )
-def test_a_line_is_unread_unless_the_board_never_connects_it(contact, told, row, col, unread):
-    perform = contact.die.perform
-
-    def without(operation):
-        reading = perform(operation)
-        gone = np.zeros(reading.flag.shape, np.bool_)
-        if operation.bias.gate.any():  # behind open gates
-            gone[:, col] |= col is not None and row is None
-            gone[row] |= row is not None and col is None
-            gone[row, col] |= row is not None and col is not None
-        reading.flag[gone], reading.current[gone] = Flag.INVALID, np.nan
-        return reading
-
-    contact.die.perform = without
+def test_a_line_is_unread_unless_the_board_never_connects_it(contact, told, row, col, unread, flag, current):
+    gone = np.zeros((5, 4), np.bool_)
+    gone[slice(None) if row is None else row, slice(None) if col is None else col] = True
+    without(contact.die, lambda bias, k: gone if bias.gate.any() else False, flag, current)
     floating = np.zeros((5, 9), np.bool_)
     floating[:, [1, 7]] = told
     board = SimpleNamespace(applied=lambda bias: replace(bias, floating=floating))
@@ -90,18 +99,28 @@ def test_a_line_is_unread_unless_the_board_never_connects_it(contact, told, row,
     assert (lines.share[np.isfinite(lines.share)] > 0.5).all()
 
 
-def test_no_gate_opens_where_a_column_has_no_valid_reading_behind_closed_gates(contact):
-    perform = contact.die.perform
-
-    def without(operation):
-        reading = perform(operation)
-        reading.flag[:, 2] = Flag.INVALID
-        return reading
-
-    contact.die.perform = without
-    with pytest.raises(InstrumentError, match="no valid reading of column 2 behind closed gates"):
+@pytest.mark.parametrize(("flag", "current"), NO_VALUE)
+def test_no_gate_opens_where_a_column_has_no_valid_reading_behind_closed_gates(contact, flag, current):
+    without(contact.die, lambda bias, k: np.arange(4) == 2, flag, current)
+    with pytest.raises(ContactUnread, match="no valid reading of column 2 behind closed gates"):
         line_shares(contact.bench, contact.die, object())
     assert not any(bias.gate.any() for bias in contact.asked)
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_read_that_came_too_late_once_is_made_again(contact, late):
+    without(contact.die, lambda bias, k: k == late)
+    (lines,) = line_shares(contact.bench, contact.die, object())
+    assert (lines.share > 0.5).all()
+    assert len(contact.asked) == 3
+
+
+def test_who_asks_for_contact_is_told_of_lines_that_were_not_read(contact):
+    without(contact.die, lambda bias, k: np.arange(4) == 2)
+    needles = BoardNeedles(contact.bench, object(), SimpleNamespace(name="prober"))
+    needles.another_die(contact.die)
+    with pytest.raises(ContactUnread, match="prober: the contact check has no valid reading of column 2 behind closed"):
+        needles.check_contact()
 
 
 @pytest.mark.parametrize(
