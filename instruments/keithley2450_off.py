@@ -1,4 +1,8 @@
-"""Switching off a 2450, 2460 or 2461 in an emergency: both command sets, since nothing is asked before it."""
+"""Switching off a 2450, 2460 or 2461 in an emergency: both command sets, since nothing is asked before it.
+
+TSP names the level of the present source function and no other one: in that command set the level of the function that
+is not in use stays as it was left, behind an output that is off.
+"""
 
 from collections.abc import Sequence
 

@@ -315,7 +315,10 @@ class Start:
                         yield f"{name}.{channel} is {smu.set.output} at {smu.set.levelv} V, {smu.set.leveli} A"
             if isinstance(instrument, K2400 | K2450 | K2450Tsp):
                 smu = instrument.smu
-                if smu.output or smu.set.level_v or smu.set.level_i:
+                levels = (smu.set.level_v, smu.set.level_i)
+                if getattr(instrument, "language", "") == "TSP" and isinstance(instrument, K2450):
+                    levels = (instrument.level,)  # TSP names the level of the present function, and no other one
+                if smu.output or any(levels):
                     yield f"{name} is {smu.output} at {smu.set.level_v} V, {smu.set.level_i} A"
             if isinstance(instrument, K81160 | M9615ALibrary):
                 for channel, volts in instrument.outputs().items():
