@@ -8,6 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -42,6 +43,7 @@ def matches(word: str, spelled: str) -> bool:
     return word.upper() in (spelled.upper(), short(spelled))
 
 
+@lru_cache(maxsize=8192)
 def short(spelled: str) -> str:
     """Return the short form of a mnemonic.
 

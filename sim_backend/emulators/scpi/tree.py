@@ -13,6 +13,7 @@ of headers in one message: SCPI-1999, volume 1, 6.2.4.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any
 
 from sim_backend.emulators.scpi.errors import ScpiError
@@ -56,13 +57,15 @@ class _Mnemonic:
 
     def suffix(self, word: str) -> int | None:
         """Return the suffix of a word of this node, -1 if it is another node's; None if the suffix is not one."""
-        match = _WORD.match(word)
-        if match is None or not matches(match[1], self.spelled):
-            return -1
-        number = int(match[2] or 1)
-        if self.suffixes is None or number in self.suffixes:
-            return number
-        return None
+        number = _suffix(word, self.spelled)
+        return number if number == -1 or self.suffixes is None or number in self.suffixes else None
+
+
+@lru_cache(maxsize=8192)
+def _suffix(word: str, spelled: str) -> int:
+    """Return the suffix of a word that is a form of a mnemonic, -1 if it is none."""
+    match = _WORD.match(word)
+    return int(match[2] or 1) if match is not None and matches(match[1], spelled) else -1
 
 
 class Node:
@@ -83,7 +86,7 @@ class CommandTree:
     def add(self, spelled: str, *parameters: Parameter, **more: Any) -> None:
         """Add a command; keywords are those of `Command`. ValueError if it is not spelled as one, or exists."""
         command = Command(spelled, parameters, **more)
-        for nodes in _ways(_nodes(spelled)):
+        for nodes in _headers(spelled):
             place = self.root
             for node in nodes:
                 place = place.below.setdefault(node, Node())
@@ -120,6 +123,12 @@ class CommandTree:
         if place.command is None:
             raise ScpiError(-113)
         return place.command, tuple(free), before
+
+
+@cache
+def _headers(spelled: str) -> tuple[tuple[_Mnemonic, ...], ...]:
+    """Return the ways to write a spelled command."""
+    return tuple(_ways(_nodes(spelled)))
 
 
 def _nodes(spelled: str) -> list[_Mnemonic]:
