@@ -351,7 +351,7 @@ class B2200(ScpiInstrument):
         def modules(rng: Random) -> str | None:
             if self.modules == 1:
                 return None
-            self._move(open=set(self.shut), close=set())  # modules are taken out while the mains are off
+            self.reset()  # modules are taken out while the mains are off
             self.modules = rng.randrange(1, self.modules)
             return f"{self.modules} modules"
 
