@@ -302,10 +302,10 @@ class KeysightB1500(HostTimedSource):
             raise
         limited = any(datum.status == "C" for datum in data)
         if not limited and not abs((volts := data[-1].value) - up.volts) <= _slack(up.volts, before):
-            told = f"{volts:.6g} V" if math.isfinite(volts) else "a voltage beyond the range"
+            measured = f"{volts:.6g} V" if math.isfinite(volts) else "a voltage beyond the range"
             raise NotDriven(
-                f"{self.name}.{channel}: {told} was measured in a pulse of {up.volts:.6g} V that no limit held back; "
-                "nothing of this script is accepted. Look at its cables, and whether another program uses it"
+                f"{self.name}.{channel}: {measured} was measured in a pulse of {up.volts:.6g} V that no limit held "
+                "back; nothing of this script is accepted. Look at its cables, and whether another program uses it"
             )
         return [Sample(channel, math.nan, math.nan, Flag.COMPLIANCE if limited else Flag(0))] * watches
 
