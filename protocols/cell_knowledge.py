@@ -83,7 +83,7 @@ class CellKnowledge:
         self._v_read = v_read
         # what the meters read at 0 V, by kernel, A: where it was not measured, G_AP alone decides what is open
         self._offset, self._noise = np.zeros(shape[0]), np.full(shape[0], np.inf)
-        self._maps: dict[tuple[Volt, Volt], FloatArray] = {}
+        self._maps: dict[tuple[Volt, tuple[tuple[Volt, float], ...]], FloatArray] = {}
         untouched = np.zeros(shape[0], np.bool_)
         for record in history.all(Record):
             if isinstance(record, KernelSurvey):
@@ -91,7 +91,8 @@ class CellKnowledge:
                 untouched[record.kernel] = True
             elif isinstance(record, InferenceMap):
                 blank = np.full((2, *shape), np.nan)
-                self._maps.setdefault((record.v_read, record.v_gate), blank)[:, record.kernel] = record.g_ap, record.g_p
+                read = record.v_read, record.gates
+                self._maps.setdefault(read, blank)[:, record.kernel] = record.g_ap, record.g_p
             elif isinstance(record, Attempt):
                 self.add(record)
                 untouched[record.kernel] = False
@@ -234,11 +235,11 @@ class CellKnowledge:
         Args:
             read: how they will be read. If the survey mapped the cells for it, the conductances are those of the map.
         """
-        g_ap, g_p = self._maps.get((read.v_read, read.v_gate), (self.g_ap, self.g_p))
+        g_ap, g_p = self._maps.get((read.v_read, read.gates), (self.g_ap, self.g_p))
         both = np.stack([g_ap[cells], g_p[cells]], axis=-1)
         most = max(float(np.nanmax(g_p)), float(np.nanmax(g_ap)))
         blank = np.where(self.defect[cells] == Defect.SHORT, most, 0.0)[:, None]
-        mapped: FloatArray = np.where(np.isfinite(both), np.maximum(both, 0.0), blank)
+        mapped: FloatArray = np.where(np.isfinite(both), both, blank)
         return mapped
 
     def states(self, cells: Index, read: ReadSettings) -> tuple[float, float]:
@@ -247,7 +248,7 @@ class CellKnowledge:
         Args:
             read: how they will be read. If the survey mapped the cells for it, the means are those of the map.
         """
-        g_ap, g_p = self._maps.get((read.v_read, read.v_gate), (self.g_ap, self.g_p))
+        g_ap, g_p = self._maps.get((read.v_read, read.gates), (self.g_ap, self.g_p))
         good = self.good[cells] & np.isfinite(g_p[cells]) & np.isfinite(g_ap[cells])
         if not good.any():
             return self.nominal_states(cells)

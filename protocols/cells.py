@@ -60,6 +60,7 @@ class CellReader:
 
     Args:
         cells: n different cells.
+        settings: at every one of its gates each row is read, and the conductances are added up by their weights.
         both_ways: read every row at +v_read and at -v_read and take the mean, so that offsets cancel.
 
     Raises:
@@ -82,21 +83,23 @@ class CellReader:
         order = np.argsort(flat)
         lines, counts = np.unique(flat[order] // geometry.n_cols, return_counts=True)
         starts = np.cumsum(counts) - counts
-        self._batches: list[tuple[IntArray, Sense]] = []
+        self._batches: list[tuple[IntArray, float, Sense]] = []
         for m in np.unique(counts):
             chosen = counts == m
             cell = order[starts[chosen][:, None] + np.arange(m)]
             kernel, row = np.divmod(lines[chosen], geometry.n_rows)
             ways = len(self._ways)
-            bias = row_bias(
-                geometry,
-                np.repeat(kernel, ways),
-                np.repeat(row, ways),
-                np.tile(settings.v_read * self._ways, len(row)),
-                compliance=settings.compliance,
-                v_gate=settings.v_gate,
-            )
-            self._batches.append((cell, Sense(bias, np.repeat(cells.col[cell], ways, axis=0), settings.aperture)))
+            for v_gate, weight in settings.gates:
+                bias = row_bias(
+                    geometry,
+                    np.repeat(kernel, ways),
+                    np.repeat(row, ways),
+                    np.tile(settings.v_read * self._ways, len(row)),
+                    compliance=settings.compliance,
+                    v_gate=v_gate,
+                )
+                sense = Sense(bias, np.repeat(cells.col[cell], ways, axis=0), settings.aperture)
+                self._batches.append((cell, weight, sense))
 
     @cached_property
     def others(self) -> "CellReader":
@@ -108,8 +111,8 @@ class CellReader:
 
     def read(self, die: Die) -> tuple[FloatArray, FlagArray]:
         """Return the (n,) conductances in S and their flags; rows with a flagged reading are read twice."""
-        conductance, flag = np.empty(len(self.cells)), np.zeros(len(self.cells), np.uint8)
-        for cell, sense in self._batches:
+        conductance, flag = np.zeros(len(self.cells)), np.zeros(len(self.cells), np.uint8)
+        for cell, weight, sense in self._batches:
             reading = die.sense(sense)
             current, flags = reading.current, reading.flag
             again = np.flatnonzero(flags.any(axis=1))
@@ -119,6 +122,6 @@ class CellReader:
                 current[again], flags[again] = repeated.current, repeated.flag
             each = (len(cell), len(self._ways), -1)
             signed = current.reshape(each) * self._ways[:, None]
-            conductance[cell] = signed.mean(axis=1) / self._settings.v_read
-            flag[cell] = np.bitwise_or.reduce(flags.reshape(each), axis=1)
+            conductance[cell] += weight * signed.mean(axis=1) / self._settings.v_read
+            flag[cell] |= np.bitwise_or.reduce(flags.reshape(each), axis=1)
         return conductance, flag

@@ -3,8 +3,9 @@
 Every layer is read in parallel: all rows of a kernel driven at once, one batch of vectors per kernel. What a column
 carries with all rows at 0 V is the offset of its amplifier and is subtracted. A transistor in series with a junction
 conducts otherwise in the other direction: its square law adds a current that does not change its sign with the inputs,
-large under a short, which goes with the offset if every vector is read with both signs. Tile currents are added
-digitally, biases and neurons are in software.
+large under a short, which goes with the offset if every vector is read with both signs. What else a short has too much
+goes if every vector is read at a second gate voltage. Tile currents are added digitally, biases and neurons are in
+software.
 """
 
 from collections.abc import Mapping
@@ -17,11 +18,11 @@ from pydantic import Field, model_validator
 
 from labctl.core.die import Die
 from labctl.core.operations import Flag, FlagArray, Glance, Sense
-from labctl.core.units import BoolArray, FloatArray, IntArray, Ratio
+from labctl.core.units import BoolArray, FloatArray, IntArray, Ratio, Volt
 from protocols.bias import vector_bias
 from protocols.calibrate import Adjust
 from protocols.readout import Normalisation
-from protocols.settings import ReadSettings
+from protocols.settings import InferenceReadSettings
 from protocols.tiling import Tile, Tiling
 from protocols.weights import Solution, activate, poll
 
@@ -44,7 +45,7 @@ class Keep(StrEnum):
     FIGURES = "figures"
 
 
-class ChipReadout(ReadSettings):
+class ChipReadout(InferenceReadSettings):
     """How layers are read out and over which grid the network scale is tuned."""
 
     activation: Annotated[Activation, Field(description="hidden neurons: tanh, or sign (+1 and -1 only)")] = (
@@ -133,7 +134,7 @@ class ProgrammedChip:
         self._die, self._solution, self._settings, self._trained = die, solution, settings, trained
         self._tiles = [tiling.tiles(k) for k in range(len(tiling.shapes))]
         self._gains = gains
-        self._dark: dict[int, FloatArray | float] = {}
+        self._dark: dict[tuple[int, Volt], FloatArray | float] = {}
         self.states = states
         self.units = settings.v_read * np.array([g_p - g_ap for g_p, g_ap in states])
         self.flagged: IntArray = np.zeros(len(tiling.shapes), np.int64)
@@ -145,36 +146,52 @@ class ProgrammedChip:
         """
         total = np.zeros((len(a), self._solution.shapes[k][1]))
         for tile in self._tiles[k]:
-            current, flagged = (self._both_ways if self._settings.both_ways else self._one_way)(tile, a[:, tile.rows])
+            current, flagged = self._tile(tile, a[:, tile.rows])
             total[:, tile.cols] += self._gains[tile.kernel] * current
             self.flagged[k] += flagged
         return total
 
-    def _one_way(self, tile: Tile, a: FloatArray) -> tuple[FloatArray, int]:
-        """Return what `_read` does, less what the columns carry with all rows at 0 V."""
-        if tile.kernel not in self._dark:
-            silence = np.zeros((self._settings.dark, a.shape[1]))
-            self._dark[tile.kernel] = self._read(tile, silence)[0].mean(axis=0) if len(silence) else 0.0
-        current, _, flagged = self._read(tile, a)
-        return current - self._dark[tile.kernel], flagged
+    def _tile(self, tile: Tile, a: FloatArray) -> tuple[FloatArray, int]:
+        """Return the (n, columns) A of a tile, added up over its gate voltages, and how many readings are flagged.
 
-    def _both_ways(self, tile: Tile, a: FloatArray) -> tuple[FloatArray, int]:
+        0 A where a reading has no value: the others alone would count as another current.
+        """
+        read = self._both_ways if self._settings.both_ways else self._one_way
+        total = np.zeros((len(a), tile.cols.stop - tile.cols.start))
+        lost, flagged = np.zeros(total.shape, np.bool_), 0
+        for v_gate, weight in self._settings.gates:
+            current, without, count = read(tile, a, v_gate)
+            total += weight * current
+            lost |= without
+            flagged += count
+        return np.where(lost, 0.0, total), flagged
+
+    def _one_way(self, tile: Tile, a: FloatArray, v_gate: Volt) -> tuple[FloatArray, BoolArray, int]:
+        """Return what `_read` does, less what the columns carry with all rows at 0 V."""
+        at = tile.kernel, v_gate
+        if at not in self._dark:
+            silence = np.zeros((self._settings.dark, a.shape[1]))
+            self._dark[at] = self._read(tile, silence, v_gate)[0].mean(axis=0) if len(silence) else 0.0
+        current, lost, flagged = self._read(tile, a, v_gate)
+        return current - self._dark[at], lost, flagged
+
+    def _both_ways(self, tile: Tile, a: FloatArray, v_gate: Volt) -> tuple[FloatArray, BoolArray, int]:
         """Return half of the difference of what `_read` returns for a and -a, which are read one after the other.
 
-        0 A where one of both has no value: the other alone would count as half of the current, with its offset.
+        It has no value where one of both has none: the other alone is half of the current, with its offset.
         """
-        current, lost, flagged = self._read(tile, np.stack([a, -a], axis=1).reshape(-1, a.shape[1]))
-        return np.where(lost[0::2] == lost[1::2], (current[0::2] - current[1::2]) / 2, 0.0), flagged
+        current, lost, flagged = self._read(tile, np.stack([a, -a], axis=1).reshape(-1, a.shape[1]), v_gate)
+        return (current[0::2] - current[1::2]) / 2, lost[0::2] | lost[1::2], flagged
 
-    def _read(self, tile: Tile, a: FloatArray) -> tuple[FloatArray, BoolArray, int]:
+    def _read(self, tile: Tile, a: FloatArray, v_gate: Volt) -> tuple[FloatArray, BoolArray, int]:
         """Return the (n, columns) A of a tile for inputs (n, rows), which have no value, and how many are flagged.
 
-        Patterns without a value are read twice; a reading that then has none counts as 0 A. A reading beyond the range
+        Patterns without a value are read twice; a reading that then has none is 0 A. A reading beyond the range
         of the converter keeps its end value: a short is there in every repetition.
         """
         s, cols = self._settings, np.arange(tile.cols.stop - tile.cols.start)
         volts = a * s.v_read
-        bias = vector_bias(self._die.geometry, tile.kernel, 0, volts, compliance=s.compliance, v_gate=s.v_gate)
+        bias = vector_bias(self._die.geometry, tile.kernel, 0, volts, compliance=s.compliance, v_gate=v_gate)
         sense = (Sense if s.keep is Keep.ALL else Glance)(bias, cols, s.aperture)
         reading = self._die.sense(sense)
         current, flag = reading.current, reading.flag

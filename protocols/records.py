@@ -150,6 +150,16 @@ class InferenceMap(Record):
     """(n_rows, n_cols), after writing P; a short has the same twice"""
     g_ap: Conductances
     """(n_rows, n_cols), after writing AP"""
+    v_second_gate: Volt = float("nan")
+    """gate voltage at which everything was read as well; NaN if at one only"""
+    second_share: Ratio = 0.0
+    """share of the second reading that was taken off the first"""
+
+    @property
+    def gates(self) -> tuple[tuple[Volt, float], ...]:
+        """Gate voltages that were read at, with their weights, as in `ReadSettings`."""
+        second = ((self.v_second_gate, -self.second_share),) if self.second_share else ()
+        return ((self.v_gate, 1.0), *second)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -34,6 +34,45 @@ class ReadSettings(Model):
         Volt, Field(gt=0, description="gate voltage of an open row of a 1T1R die; a passive die has no gates")
     ] = V_GATE
 
+    @property
+    def gates(self) -> tuple[tuple[Volt, float], ...]:
+        """Gate voltages that everything is read at, each with the weight by which its currents are added up."""
+        return ((self.v_gate, 1.0),)
+
+
+class SecondGate(Model):
+    """Another gate voltage that everything is read at as well, to take a share of it off.
+
+    At a low gate the transistor limits what a short adds to its column, to about three weights; at an open one a short
+    carries six times what a cell in P does. A small share of the second reading is therefore little of a good cell and
+    all that a short has too much, whatever column it is in: docs/decisions/193.
+    """
+
+    v_gate: Annotated[Volt, Field(gt=0, description="gate voltage of the second reading")] = V_GATE
+    share: Annotated[Ratio, Field(gt=0, lt=1, description="of the second reading, taken off the first")]
+
+
+class InferenceReadSettings(ReadSettings):
+    """How cells and columns of a chip are read in inference."""
+
+    second_gate: Annotated[
+        SecondGate | None,
+        Field(
+            description="read everything at another gate voltage, too, and take a share of it off, so that shorts in "
+            "1T1R cells cancel; twice the patterns"
+        ),
+    ] = None
+
+    @property
+    def gates(self) -> tuple[tuple[Volt, float], ...]:
+        """Gate voltages that everything is read at, each with the weight by which its currents are added up.
+
+        >>> InferenceReadSettings(v_gate=1.6, second_gate=SecondGate(v_gate=3.3, share=0.08)).gates
+        ((1.6, 1.0), (3.3, -0.08))
+        """
+        second = self.second_gate
+        return super().gates if second is None else (*super().gates, (second.v_gate, -second.share))
+
 
 class WriteSettings(ReadSettings):
     """How cells are pulsed: a ladder of voltages, tried upwards until the cell verifies.

@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from labctl.core.bias import Nominal
+from labctl.core.bias import Kind, Nominal
 from labctl.core.cell_state import OPEN_BELOW, is_open
 from labctl.core.defects import Defect
 from labctl.core.die import Die
@@ -32,7 +32,7 @@ from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
 from protocols.figures import SURVEY_FIGURES, SURVEY_PICTURES
 from protocols.records import SURVEY, Attempt, InferenceMap, KernelSurvey, Line
-from protocols.settings import ReadSettings, WriteSettings
+from protocols.settings import InferenceReadSettings, WriteSettings
 from protocols.statistics import refuted
 from protocols.write_verify import attempt_record
 
@@ -78,7 +78,7 @@ class Survey(WriteSettings, Procedure):
         Ratio, Field(ge=0, description="a cell that switches with less than this multiple of the nominal TMR: LOW_TMR")
     ] = 0.5
     inference: Annotated[
-        ReadSettings | None,
+        InferenceReadSettings | None,
         Field(description="how inference will read, if not as the survey does: all cells are mapped that way, too"),
     ] = None
 
@@ -86,7 +86,7 @@ class Survey(WriteSettings, Procedure):
         """Survey the kernels; yield the attempts of both directions, then per kernel its rows and its bad lines.
 
         Raises:
-            BenchError: a kernel is not on the die, or is named twice.
+            BenchError: a kernel is not on the die, or is named twice; a second gate voltage, and the die has no gates.
         """
         kernels, cells = self._cells(die)
         known = CellKnowledge(die, history, self.short_above, self.v_read)
@@ -288,7 +288,9 @@ class NominalCells:
 class _Mapped:
     """Conductances of the cells of a die, read as inference will read them; empty without settings for that."""
 
-    def __init__(self, die: Die, cells: Cells, settings: ReadSettings | None) -> None:
+    def __init__(self, die: Die, cells: Cells, settings: InferenceReadSettings | None) -> None:
+        if settings is not None and settings.second_gate is not None and die.geometry.kind is Kind.PASSIVE:
+            raise BenchError("inference at a second gate voltage, and the die has no gates; expected none")
         self._die, self._settings = die, settings
         self._reader = None if settings is None else CellReader(die.geometry, cells, settings, both_ways=True)
         self._g: FloatArray = np.full((2, *die.geometry.shape), np.nan)
@@ -302,9 +304,15 @@ class _Mapped:
     def rows(self, kernel: int) -> Iterator[InferenceMap]:
         """Yield the map of `kernel`."""
         if self._settings is not None:
-            v_read, v_gate = self._settings.v_read, self._settings.v_gate
+            s, second = self._settings, self._settings.second_gate
             yield InferenceMap(
-                kernel=kernel, v_read=v_read, v_gate=v_gate, g_p=self._g[1, kernel], g_ap=self._g[0, kernel]
+                kernel=kernel,
+                v_read=s.v_read,
+                v_gate=s.v_gate,
+                g_p=self._g[1, kernel],
+                g_ap=self._g[0, kernel],
+                v_second_gate=np.nan if second is None else second.v_gate,
+                second_share=0.0 if second is None else second.share,
             )
 
 

@@ -24,6 +24,7 @@ from sim_backend.readout import Observed
 from sim_backend.transistor import Transistors
 
 _ROWS_AT_ONCE = 1024  # the working set then fits the cache
+_READOUTS_KEPT = 8  # of a kernel: two gates, each in the ranges of the inputs
 
 
 class ChipCircuit:
@@ -40,7 +41,7 @@ class ChipCircuit:
         self._flicker, self._kelvin = flicker, simulation.thermal.temperature
         self._memory, self._geometry, self._sim, self._transistors = memory, geometry, simulation, transistors
         self.law = StackLaw(transistors.law, transistors.junction, simulation.switching.v_half)
-        self._readouts: dict[int, tuple[tuple[int, bytes, float, float], ReadOut]] = {}
+        self._readouts: dict[int, tuple[int, dict[tuple[bytes, float, float], ReadOut]]] = {}
 
     def stacks(self, cells: IntArray, g: FloatArray, tmr: FloatArray, gate: FloatArray) -> Stacks:
         """Return `cells`, being `g` S and `tmr`, with their transistors; `gate` V broadcasts to them."""
@@ -204,14 +205,15 @@ class ChipCircuit:
         return np.where(driven, 0, Flag.INVALID).astype(np.uint8)
 
     def _readout(self, kernel: int, gate: FloatArray, base: float, stacks: Stacks, reach: float) -> ReadOut:
-        """Return the read-out of a kernel in its present state, made once per state."""
-        key = (int(self._memory.version[kernel]), gate.tobytes(), base, reach)
-        kept = self._readouts.get(kernel)
-        if kept is not None and kept[0] == key:
-            return kept[1]
-        readout = ReadOut(self.law.counted_from(base), stacks, self._sim.lines, reach, self._kelvin)
-        self._readouts[kernel] = (key, readout)
-        return readout
+        """Return the read-out of a kernel in its present state: one per state, gate and range, and a few are kept."""
+        version, key = int(self._memory.version[kernel]), (gate.tobytes(), base, reach)
+        of, kept = self._readouts.get(kernel, (version, {}))
+        if of != version or len(kept) > _READOUTS_KEPT:
+            kept = {}
+        self._readouts[kernel] = (version, kept)
+        if key not in kept:
+            kept[key] = ReadOut(self.law.counted_from(base), stacks, self._sim.lines, reach, self._kelvin)
+        return kept[key]
 
     def _of_kernel(
         self, kernel: int, gate: FloatArray, row: tuple[int, FloatArray, FloatArray] | None = None

@@ -115,7 +115,7 @@ def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Compariso
         placed = {"stages.1.chip_inference.remap": "survey"} if remapped else {}
         given = {"data": settings.data, "solutions": str(weights)}
         neurons = _of_readout(settings.train or {})
-        overrides = {**common, **rules(settings.exclude), **ways, **neurons, **placed, **world, **given}
+        overrides = {**ways, **common, **rules(settings.exclude), **neurons, **placed, **world, **given}
         return steps.run(name + ("-remapped" if remapped else ""), campaign, overrides)
 
     baseline = training(BASELINE, BASELINE)

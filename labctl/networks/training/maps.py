@@ -75,7 +75,7 @@ class DieSurvey:
         both = np.stack([self.g_p, self.g_ap], axis=-1)
         read = np.isfinite(both)
         blank = np.where(self.defect == Defect.SHORT, both[read].max(), 0.0)[..., None]
-        return (np.where(read, np.maximum(both, 0.0), blank) - g_ap) / (g_p - g_ap)
+        return (np.where(read, both, blank) - g_ap) / (g_p - g_ap)
 
 
 def layer_cells(cells: CellArray, tiling: Tiling) -> list[CellArray]:

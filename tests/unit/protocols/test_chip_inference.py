@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,11 +14,13 @@ from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, Reading, Sense
 from labctl.core.record import History, Record
 from labctl.execution.nominal_die import NominalDie
+from protocols.bias import V_GATE
 from protocols.chip_inference import ChipInference, software
 from protocols.chip_readout import Activation, ChipReadout
 from protocols.readout import Normalisation
 from protocols.records import Inference, LayerCurrent, Prediction, ReadBack, Write
 from protocols.samples import Dataset
+from protocols.settings import SecondGate
 from protocols.stage_inputs import Networks
 from protocols.survey import Survey
 from protocols.weights import Layer, Solution, float_predictions
@@ -288,6 +290,54 @@ def test_reading_both_ways_leaves_what_changes_its_sign_with_the_inputs() -> Non
     assert np.abs(bent.untuned - plain.untuned).max() > 1e-5
     np.testing.assert_allclose(straight.untuned, plain.untuned, atol=1e-16)
     assert both > 1.5 * one_way
+
+
+def test_a_share_of_what_is_read_at_a_second_gate_is_taken_off() -> None:
+    class Gated(NominalDie):
+        """A column carries the more the more the gates are open, and has an offset, which depends on the gates too."""
+
+        gates: ClassVar[set[float]] = set()
+
+        def _sense(self, sense: Sense) -> Reading:
+            reading = super()._sense(sense)
+            gate = sense.bias.gate.max(axis=1, keepdims=True)
+            self.gates |= set(gate.ravel().tolist()) - {0.0}
+            reading.current[:] = reading.current * gate / V_GATE + 1e-7 * gate
+            return reading
+
+    def currents(**changes: Any) -> tuple[Any, Gated]:
+        die = Gated(GEOMETRY, NOMINAL, timing=len)
+        stage = chip(count=1, readout=chip().readout.model_copy(update=changes))
+        (current,) = of(list(stage.run(die, History())), LayerCurrent)
+        return current, die
+
+    plain = of(list(chip(count=1).run(nominal(), History())), LayerCurrent)[0].untuned
+    first = chip().solutions[0].shapes[0][1]
+    for both_ways in (False, True):
+        second = SecondGate(v_gate=3.0, share=0.2)
+        less, die = currents(v_gate=1.5, second_gate=second, both_ways=both_ways)
+        assert die.gates >= {1.5, 3.0}
+        np.testing.assert_allclose(less.untuned[:, :first], (1.5 - 0.2 * 3.0) / V_GATE * plain[:, :first], atol=1e-15)
+
+
+def test_a_vector_without_a_value_at_one_of_two_gates_counts_nothing() -> None:
+    class Losing(NominalDie):
+        """The second column has no value at an open gate, as often as it is read."""
+
+        def _sense(self, sense: Sense) -> Reading:
+            reading = super()._sense(sense)
+            lost = (sense.cols == 1) & (sense.bias.gate.max(axis=1, keepdims=True) > 2)
+            reading.current[lost], reading.flag[lost] = np.nan, Flag.INVALID
+            return reading
+
+    readout = chip().readout.model_copy(update={"v_gate": 1.5, "second_gate": SecondGate(v_gate=3.0, share=0.2)})
+    plain, lossy = (
+        of(list(chip(count=1, readout=readout).run(die, History())), LayerCurrent)[0]
+        for die in (nominal(), Losing(GEOMETRY, NOMINAL, timing=len))
+    )
+    assert np.abs(plain.untuned[:, 1]).min() > 0
+    assert np.all(lossy.untuned[:, 1] == 0)
+    np.testing.assert_array_equal(lossy.untuned[:, 0], plain.untuned[:, 0])
 
 
 def test_of_a_vector_of_which_one_sign_has_no_value_nothing_counts() -> None:

@@ -15,7 +15,7 @@ from protocols import records
 from protocols.network import Network
 from protocols.records import TABLES
 from protocols.samples import Dataset
-from protocols.settings import ReadSettings
+from protocols.settings import InferenceReadSettings
 from protocols.stage_inputs import Networks, Remapping
 from protocols.survey import Survey
 from protocols.weights import Layer, Placement, Solution
@@ -55,7 +55,7 @@ def test_axes_are_those_of_the_arrays() -> None:
         calibrate=6,
     )
     die, history, seen = NominalDie(Geometry(2, 5, 7), Nominal.alike(4e-4, 2e-4, 2), timing=len), History(), set()
-    for procedure in (Survey(inference=ReadSettings()), network):
+    for procedure in (Survey(inference=InferenceReadSettings()), network):
         for record in procedure.run(die, history):
             seen.add(type(record))
             history.add(record)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labctl.core.bias import Geometry, Nominal
+from labctl.core.bias import Geometry, Kind, Nominal
 from labctl.core.defects import Defect
 from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, Reading, Sense
@@ -16,7 +16,7 @@ from protocols.bias import Scheme
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import Cells
 from protocols.records import Attempt, InferenceMap, KernelSurvey, Line
-from protocols.settings import ReadSettings, WriteSettings
+from protocols.settings import InferenceReadSettings, ReadSettings, SecondGate, WriteSettings
 from protocols.survey import Survey
 from sim_backend.cells import FabricatedDefect as Made
 from sim_backend.description import DieDescription
@@ -268,7 +268,7 @@ def test_cells_are_mapped_as_inference_reads_them(threshold_die: Callable[..., A
 
     die = Offset(Geometry(2, 5, 4), NOMINAL)
     die.g_p[1, 3, 2] = 4.4e-4
-    history = survey(die, inference=ReadSettings(v_read=0.06, v_gate=1.2))
+    history = survey(die, inference=InferenceReadSettings(v_read=0.06, v_gate=1.2))
     first, second = history.all(InferenceMap)
     assert (first.kernel, first.v_read, first.v_gate) == (0, 0.06, 1.2)
     np.testing.assert_allclose(first.g_p, np.full((5, 4), 2e-4))
@@ -278,3 +278,35 @@ def test_cells_are_mapped_as_inference_reads_them(threshold_die: Callable[..., A
     known, cells = CellKnowledge(die, history, 4.0, 0.1), Cells.block(0, 0, 0, (5, 4)).at
     assert known.states(cells, ReadSettings(v_read=0.06, v_gate=1.2)) == pytest.approx((2e-4, 1e-4))
     assert known.states(cells, ReadSettings(v_read=0.05, v_gate=1.2)) == pytest.approx((4.3e-4, 2.3e-4))
+
+
+def test_cells_are_mapped_with_what_a_second_gate_takes_off(threshold_die: Callable[..., Any]) -> None:
+    class Gated(type(threshold_die())):  # type: ignore[misc]
+        """At 1.2 V its cells conduct half, and a short what it does at every gate; its meter is off by 3 uA."""
+
+        def _sense(self, sense: Sense) -> Reading:
+            reading = super()._sense(sense)
+            short = np.abs(reading.current) > 1e-3
+            part = np.where((sense.bias.gate.max(axis=1)[:, None] < 2) & ~short, 0.5, 1.0)
+            return Reading(reading.current * part + 3e-6, reading.flag, reading.pulse_flag)
+
+    die = Gated(Geometry(2, 5, 4, Kind.ONE_T_ONE_R), NOMINAL)
+    die.g_p[1, 3, 2] = die.g_ap[1, 3, 2] = 1 / 20
+    read = InferenceReadSettings(v_read=0.06, v_gate=1.2, second_gate=SecondGate(v_gate=3, share=0.1))
+    history = survey(die, inference=read)
+    first, second = history.all(InferenceMap)
+    assert (first.v_gate, first.v_second_gate, first.second_share) == (1.2, 3, 0.1)
+    assert first.gates == read.gates
+    np.testing.assert_allclose(first.g_p, np.full((5, 4), (0.5 - 0.1) * 4e-4))
+    np.testing.assert_allclose(first.g_ap, np.full((5, 4), (0.5 - 0.1) * 2e-4))
+    assert second.g_p[3, 2] == pytest.approx(0.9 / 20)
+    known, cells = CellKnowledge(die, history, 4.0, 0.1), Cells.block(0, 0, 0, (5, 4)).at
+    assert known.states(cells, read) == pytest.approx((1.6e-4, 0.8e-4))
+    other = read.model_copy(update={"second_gate": None})
+    assert known.states(cells, other) != pytest.approx((1.6e-4, 0.8e-4))
+
+
+def test_a_die_without_gates_has_no_second_gate(threshold_die: Callable[..., Any]) -> None:
+    read = InferenceReadSettings(second_gate=SecondGate(share=0.1))
+    with pytest.raises(BenchError, match="the die has no gates"):
+        survey(threshold_die(), inference=read)

@@ -9,7 +9,7 @@ import pytest
 
 from instruments.visa import misspelt_resource
 from labctl.execution.plan import DiePlan, StagePlan
-from labctl.station import plan_warnings
+from labctl.station import plan_warnings, read_warnings
 from labctl.station.composition import read
 from labctl.station.plan_warnings import RULES, PlanWarning, Rule, warnings_of
 from labctl.station.run_spec import RunSpec
@@ -143,13 +143,44 @@ def test_a_gate_that_opens_no_transistor(tmp_path: Path, v_gate: str, warns: boo
         )
 
 
+def test_a_second_gate_that_opens_no_transistor(tmp_path: Path) -> None:
+    second = "{v_gate: 1.3 V, share: 10 %}"
+    changes = {"limits.v_gate": "3.3 V", "stages.0.survey.inference": f"{{v_gate: 1.6 V, second_gate: {second}}}"}
+    (warning,) = warned(plan_warnings.gates_that_do_not_open, prepared(tmp_path, die=CHIP, changes=changes))
+    assert warning.key == "stages.0.survey.inference.second_gate.v_gate"
+    assert warned(plan_warnings.gates_of_no_transistor, prepared(tmp_path, changes=changes))[-1].key == warning.key
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, None),
+        ({"stages.1.chip_inference.readout.v_gate": "1.7 V"}, "with gates at 1.7 V, and the survey at "),
+        ({"stages.1.chip_inference.readout.v_gate": "3.29 V"}, None),  # as the survey's own reads
+        (
+            {"stages.1.chip_inference.readout.second_gate": "{share: 8 %}"},
+            "with gates at 1.6 V less 0.08 of it at 3.29 V, and the survey at 100.1 mV with gates at 3.29 V and at "
+            "100.1 mV with gates at 1.6 V",
+        ),
+    ],
+)
+def test_an_inference_that_no_survey_mapped_cells_for(changes: dict[str, str], words: str | None) -> None:
+    spec = read(EXAMPLES / "overnight-36-dies.yaml", changes)
+    warnings = warned(plan_warnings.maps_of_another_reading, spec)
+    assert len(warnings) == (words is not None)
+    for warning in warnings:
+        assert words is not None
+        assert words in warning.text
+        assert warning.key == "stages.1.chip_inference.readout"
+
+
 def test_the_example_of_chips_asks_for_what_its_board_can_make() -> None:
     spec = read(EXAMPLES / "overnight-36-dies.yaml")
     die = spec.subjects[0].description
     assert isinstance(die, DieDescription)
     assert die.simulation.board is not None
     board, written = die.simulation.board, 0
-    for _, settings in plan_warnings._reads(spec):
+    for _, settings in read_warnings.reads(spec):
         assert board.reference < settings.v_gate <= board.supply
         if isinstance(settings, WriteSettings):
             written += 1
