@@ -28,6 +28,7 @@ SMALL = {
     "predictions.py": ["--small", "--json"],
     "read_again.py": ["--small", "--json"],
     "repeat_survey.py": ["--small", "--json"],
+    "second_gate.py": ["--small", "--json"],
     "soak.py": ["--nights", "1"],
     "switching_law.py": ["--small", "--json"],
     "transistor.py": ["--small", "--json"],
@@ -116,6 +117,16 @@ def test_a_network_placed_by_one_survey_is_better_by_the_other_too():
     assert figures["bad in one only"] < figures["bad in both"]
     errors = [figures[f"error, {name}"] for name in ("remapped, by the same survey", "not remapped")]
     assert errors[0] < figures["error, remapped, by the other survey"] < errors[1]
+
+
+@pytest.mark.slow
+def test_a_share_of_a_second_gate_takes_shorts_away_and_little_of_good_cells():
+    figures = json.loads(carried_out("second_gate.py", *SMALL["second_gate.py"]))
+    one, two = figures["one gate"], figures["two gates"]
+    assert 0.07 < figures["best share"] < 0.1
+    assert two["short"] < 0.2 * one["short"]
+    assert one["good"] < two["good"] < 1.3 * one["good"]
+    assert figures["ratio"] == pytest.approx(two["all"] / one["all"])
 
 
 def test_the_circuit_solver_agrees_with_the_other_one():
