@@ -18,7 +18,7 @@ from labctl.core.bias import Bias, Geometry, Kind
 from labctl.core.board import Stepped
 from labctl.core.die import Die
 from labctl.core.errors import ContactError, ContactUnread
-from labctl.core.operations import Flag, Reading, Sense
+from labctl.core.operations import Sense
 from labctl.core.units import BoolArray, FloatArray, Ohm, Second
 
 NAMED = 6
@@ -160,7 +160,7 @@ def _read(bench: BoardBench, die: Die, kernel: int, board: object, called: str) 
     used = _used(board, alone.bias)
     for _ in range(2):
         first = die.perform(together)
-        connected = _valid(first)[0]
+        connected = first.valid[0]
         if not (cols := used[n:] & ~connected).any():
             break
     all_rows = np.where(connected, first.current[0], 0.0)
@@ -170,7 +170,7 @@ def _read(bench: BoardBench, die: Die, kernel: int, board: object, called: str) 
         _refuse_conducting(all_rows / bench.contact.voltage, bench.contact.least * n * g_ap)
     for _ in range(2):
         reading = die.perform(alone)
-        valid = _valid(reading)
+        valid = reading.valid
         if not (used & ~np.concatenate([valid.any(axis=1), valid.any(axis=0)])).any():
             break
     each_col = valid.sum(axis=0) if gated else np.full(len(connected), used[:n].sum())
@@ -188,12 +188,6 @@ def _used(board: object, bias: Bias) -> BoolArray:
     lines = np.full(bias.row.shape[1] + bias.col.shape[1], True)
     floating = board.applied(bias).floating if isinstance(board, Stepped) else None
     return lines if floating is None else lines & ~floating.all(axis=0)
-
-
-def _valid(reading: Reading) -> BoolArray:
-    """Return which readings have a value."""
-    valid: BoolArray = ((reading.flag & (Flag.INVALID | Flag.UNKNOWN)) == 0) & np.isfinite(reading.current)
-    return valid
 
 
 def _listed(lines: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from labctl.core.die import Die
-from labctl.core.operations import Flag, FlagArray, Glance, Sense
+from labctl.core.operations import Glance, Reading, Sense
 from labctl.core.units import BoolArray, FloatArray, IntArray, Ratio, Volt
 from protocols.bias import vector_bias
 from protocols.calibrate import Adjust
@@ -194,13 +194,13 @@ class ProgrammedChip:
         bias = vector_bias(self._die.geometry, tile.kernel, 0, volts, compliance=s.compliance, v_gate=v_gate)
         sense = (Sense if s.keep is Keep.ALL else Glance)(bias, cols, s.aperture)
         reading = self._die.sense(sense)
-        current, flag = reading.current, reading.flag
-        again = np.flatnonzero(_lost(current, flag).any(axis=1))
+        again = np.flatnonzero(~reading.valid.all(axis=1))
         if len(again):
-            repeated = self._die.sense(sense.take(again))
-            current, flag = current.copy(), flag.copy()
+            repeated, current, flag = self._die.sense(sense.take(again)), reading.current.copy(), reading.flag.copy()
             current[again], flag[again] = repeated.current, repeated.flag
-        return np.where(np.isfinite(current), current, 0.0), _lost(current, flag), int((flag != 0).sum())
+            reading = Reading(current, flag, reading.pulse_flag)
+        finite = np.where(np.isfinite(reading.current), reading.current, 0.0)
+        return finite, ~reading.valid, int((reading.flag != 0).sum())
 
     def normalise(self, k: int, current: FloatArray) -> FloatArray:
         """Return (..., n_out), differences of the columns of pairs in units of v_read (G_P - G_AP) trained scale.
@@ -241,9 +241,3 @@ class ProgrammedChip:
             z = z if adjust is None else adjust(k, a, z)
             a = self._settings.activation.drive(activate(z, scales[k], bias))
         return ChipOutputs(z, currents, ideals)
-
-
-def _lost(current: FloatArray, flag: FlagArray) -> BoolArray:
-    """Return which readings (n, columns) have no value."""
-    lost: BoolArray = ((flag & (Flag.INVALID | Flag.UNKNOWN)) != 0) | ~np.isfinite(current)
-    return lost

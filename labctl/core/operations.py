@@ -123,6 +123,12 @@ class Reading:
     def __len__(self) -> int:
         return int(self.current.shape[0])
 
+    @property
+    def valid(self) -> BoolArray:
+        """(n, m), which readings have a value, if only the end of a range."""
+        valid: BoolArray = ((self.flag & (Flag.INVALID | Flag.UNKNOWN)) == 0) & np.isfinite(self.current)
+        return valid
+
     @classmethod
     def join(cls, parts: Iterable["Reading"]) -> "Reading":
         """Return the readings of consecutive pieces of one batch as one."""
