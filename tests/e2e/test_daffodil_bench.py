@@ -222,11 +222,13 @@ def test_a_campaign_runs_on_the_board_over_tcp(labctl, bench, campaign, tmp_path
 def test_several_chips_are_exchanged_and_end_as_without_a_board(labctl, bench, campaign, tmp_path):
     file = yaml.safe_load(campaign.read_text())
     file["dies"] = [{**file["dies"][0], "name": f"D{number}"} for number in range(1, 4)]
+    for reads in (file["stages"][0]["survey"]["inference"], file["stages"][1]["chip_inference"]["readout"]):
+        reads["second_gate"] = {"v_gate": "3.29 V", "share": "8.5 %"}
     night = tmp_path / "night.yaml"
     night.write_text(yaml.safe_dump(file))
     labctl("run", night, "--out", tmp_path / "plain")
     labctl("run", night, "--bench", bench, "--sim", "tcp", "--out", tmp_path / "board")
-    notes, states, accuracy = {}, [], []
+    notes, states, accuracy, maps = {}, [], [], []
     for run in ("plain", "board"):
         for name in ("D1", "D2", "D3"):
             with Journal.open(tmp_path / run / "dies" / name) as journal:
@@ -234,8 +236,11 @@ def test_several_chips_are_exchanged_and_end_as_without_a_board(labctl, bench, c
             notes[run, name] = events["approached"]
             states.append(events["stage_ended"]["truth"]["state"])
         accuracy += list(open_run(tmp_path / run).table("accuracy").to_pandas()["accuracy_test"])
+        maps.append(open_run(tmp_path / run).table("inference_map")["g_p"])
     assert [notes["board", name]["die_id"]["name"] for name in ("D1", "D2", "D3")] == ["D1", "D2", "D3"]
     assert all(np.array_equal(*pair) for pair in zip(states[:3], states[3:], strict=True))
+    # the same cells, but for the noise of readings and the steps of the converters, 6 uS each
+    assert np.abs(maps[0] - maps[1]).max() < 12e-6 < np.median(maps[0]) / 10
     half = len(accuracy) // 2
     assert np.mean(accuracy[:half]) == pytest.approx(np.mean(accuracy[half:]), abs=0.03)
 

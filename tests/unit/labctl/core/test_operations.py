@@ -133,3 +133,9 @@ def test_a_ladder_has_failed_unless_its_last_attempt_was_lost(lost: int, read_ag
     if made.lost.any():
         made = made.judged(plan, np.array([0]), Reading(np.full((1, 1), 2e-5), np.zeros((1, 1), np.uint8), flag[:1]))
     assert made.unfinished(plan).tolist() == [unfinished]
+
+
+def test_a_reading_at_the_end_of_a_range_is_one_and_a_lost_one_is_none():
+    flag = np.array([[0, Flag.COMPLIANCE, Flag.OVERRANGE, Flag.INVALID, Flag.UNKNOWN, 0]], np.uint8)
+    current = np.array([[1e-6, 1e-6, 1e-3, 1e-6, 1e-6, np.nan]])
+    assert Reading(current, flag, np.zeros(1, np.uint8)).valid.tolist() == [[True, True, True, False, False, False]]
