@@ -34,6 +34,7 @@ def accuracy_record(
         remapped=terms.remapped,
         labelled=terms.labelled,
         unlabelled=terms.unlabelled,
+        second_gate=terms.second_gate,
         information=terms.information,
         analog=terms.analog,
         accuracy_train=float(train.mean()),

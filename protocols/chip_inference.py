@@ -10,6 +10,7 @@ for which the ideal currents are given too.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -25,7 +26,7 @@ from protocols.calibrate import Calibrated, subtraction
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
 from protocols.chip_readout import Activation, ChipReadout, Keep, ProgrammedChip
-from protocols.die_information import Way
+from protocols.die_information import AccuracyTerms, Way
 from protocols.figures import ERROR_RATES, NETWORK_FIGURES, SWITCHING
 from protocols.readout import Normalisation, tune
 from protocols.records import Attempt, Inference, LayerCurrent, Prediction, ReadBack
@@ -84,6 +85,10 @@ class ChipInference(NetworkInputs, Procedure):
     def glances(self) -> bool:
         """Whether currents of images are not written down."""
         return self.readout.keep is Keep.FIGURES
+
+    def terms(self, way: Way, labelled: int) -> AccuracyTerms:
+        """Return the terms of an accuracy of this stage, and whether it is read at two gates."""
+        return replace(super().terms(way, labelled), second_gate=self.readout.second_gate is not None)
 
     def tiling(self, geometry: Geometry) -> Tiling:
         """Return where the cells lie on a die; BenchError if they do not fit."""

@@ -59,6 +59,7 @@ class AccuracyTerms:
         remapped: the network was placed by the survey of the die.
         labelled: samples with labels that were read on the die to choose network scales.
         unlabelled: samples without labels that were read on the die to calibrate neurons.
+        second_gate: a share of what was read at another gate was taken off every column.
     """
 
     way: Way
@@ -67,10 +68,19 @@ class AccuracyTerms:
     remapped: bool
     labelled: int
     unlabelled: int
+    second_gate: bool = False
 
     @classmethod
     def of(
-        cls, way: Way, trained_with: DieInformation, *, per_die: bool, remapped: bool, labelled: int, unlabelled: int
+        cls,
+        way: Way,
+        trained_with: DieInformation,
+        *,
+        per_die: bool,
+        remapped: bool,
+        labelled: int,
+        unlabelled: int,
+        second_gate: bool = False,
     ) -> Self:
         """Return the terms of a way, of which only one uses labels and only one calibrates.
 
@@ -87,6 +97,7 @@ class AccuracyTerms:
             remapped,
             labelled if way is Way.TUNED else 0,
             unlabelled if way is Way.CALIBRATED else 0,
+            second_gate,
         )
 
     @property
@@ -107,11 +118,17 @@ class AccuracyTerms:
 
     @property
     def digital_help(self) -> str:
-        """What is computed beside the array, but for biases, neurons and the sum of tiles, which are never analog."""
-        return {
+        """What is computed beside the array, but for biases, neurons and the sum of tiles, which are never analog.
+
+        >>> AccuracyTerms(Way.CALIBRATED, False, DieInformation.POPULATION, False, 0, 9, second_gate=True).digital_help
+        'a share of a second gate off every column; gain and offset of each neuron'
+        """
+        by_way = {
             Way.CALIBRATED: "gain and offset of each neuron",
             Way.SUBTRACTED: "weights with a bad cell computed digitally: not analog inference",
-        }.get(self.way, "none")
+        }.get(self.way)
+        share = "a share of a second gate off every column" if self.second_gate else None
+        return "; ".join(text for text in (share, by_way) if text) or "none"
 
     @property
     def text(self) -> str:
@@ -137,4 +154,5 @@ class AccuracyTerms:
             bool(row["remapped"]),
             int(row["labelled"]),
             int(row["unlabelled"]),
+            bool(row["second_gate"]),
         )

@@ -436,6 +436,8 @@ class Accuracy(Record):
     """samples with labels read on the die to choose network scales"""
     unlabelled: int
     """samples without labels read on the die to calibrate neurons"""
+    second_gate: bool
+    """a share of what was read at another gate was taken off every column"""
     information: Annotated[int, DieInformation]
     """code of `DieInformation`: the most that was known of the die"""
     analog: bool

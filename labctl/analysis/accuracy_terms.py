@@ -14,7 +14,7 @@ BENCH_LIKE = (0.02, 0.03)
 """Threshold spread, V, and column gain, a ratio, from which the simulated periphery of a chip is called bench-like."""
 
 
-_TERMS = ("way", "per_die", "trained_with", "remapped", "labelled", "unlabelled")
+_TERMS = ("way", "per_die", "trained_with", "remapped", "labelled", "unlabelled", "second_gate")
 _NUMBERS = ("accuracy_test", "software_test", "drop_test")
 COLUMNS = ("solution", "interval_test", *_TERMS, *_NUMBERS)
 """Columns of a table `accuracy` that are read here."""
@@ -40,6 +40,7 @@ def accuracies(accuracy: Columns) -> Iterator[dict[str, Any]]:
             "remapped": terms.remapped,
             "labelled": terms.labelled,
             "unlabelled": terms.unlabelled,
+            "second_gate": terms.second_gate,
             "digital_help": terms.digital_help,
             "analog": terms.analog,
         }

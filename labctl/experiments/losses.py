@@ -125,6 +125,7 @@ class Losses:
             "remapped": self.terms.remapped,
             "labelled": self.terms.labelled,
             "unlabelled": self.terms.unlabelled,
+            "second_gate": self.terms.second_gate,
             "analog": self.terms.analog,
             "periphery": self.periphery,
             "denominators": self.dies.text,

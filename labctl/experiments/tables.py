@@ -175,9 +175,13 @@ def loss_legend(comparison: Comparison) -> str:
         unlabelled=max((r.terms.unlabelled for r in losses), default=0),
         conventional=100 * comparison.software,
         seeds="one seed" if seeds == 1 else f"{seeds} seeds",
-        periphery="; ".join(dict.fromkeys(r.periphery for r in losses)),
+        periphery="; ".join(dict.fromkeys(_around(r) for r in losses)),
         dies="; ".join(dict.fromkeys(r.dies.text for r in losses)),
     )
+
+
+def _around(r: Losses) -> str:
+    return r.periphery + (", read at two gates" if r.terms.second_gate else "")
 
 
 def wine_rows(wine: Wine) -> list[tuple[str, ...]]:

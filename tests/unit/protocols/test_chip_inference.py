@@ -18,7 +18,7 @@ from protocols.bias import V_GATE
 from protocols.chip_inference import ChipInference, software
 from protocols.chip_readout import Activation, ChipReadout
 from protocols.readout import Normalisation
-from protocols.records import Inference, LayerCurrent, Prediction, ReadBack, Write
+from protocols.records import Accuracy, Inference, LayerCurrent, Prediction, ReadBack, Write
 from protocols.samples import Dataset
 from protocols.settings import SecondGate
 from protocols.stage_inputs import Networks
@@ -308,11 +308,14 @@ def test_a_share_of_what_is_read_at_a_second_gate_is_taken_off() -> None:
     def currents(**changes: Any) -> tuple[Any, Gated]:
         die = Gated(GEOMETRY, NOMINAL, timing=len)
         stage = chip(count=1, readout=chip().readout.model_copy(update=changes))
-        (current,) = of(list(stage.run(die, History())), LayerCurrent)
+        records = list(stage.run(die, History()))
+        assert all(record.second_gate == ("second_gate" in changes) for record in of(records, Accuracy))
+        (current,) = of(records, LayerCurrent)
         return current, die
 
     plain = of(list(chip(count=1).run(nominal(), History())), LayerCurrent)[0].untuned
     first = chip().solutions[0].shapes[0][1]
+    currents()  # at one gate
     for both_ways in (False, True):
         second = SecondGate(v_gate=3.0, share=0.2)
         less, die = currents(v_gate=1.5, second_gate=second, both_ways=both_ways)

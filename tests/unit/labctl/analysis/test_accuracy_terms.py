@@ -10,7 +10,7 @@ from protocols.die_information import AccuracyTerms, DieInformation, Way
 
 
 def table(*rows: AccuracyTerms) -> dict[str, Any]:
-    names = ("way", "per_die", "trained_with", "remapped", "labelled", "unlabelled")
+    names = ("way", "per_die", "trained_with", "remapped", "labelled", "unlabelled", "second_gate")
     return {name: np.array([getattr(row, name) for row in rows]) for name in names}
 
 

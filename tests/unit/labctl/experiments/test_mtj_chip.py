@@ -209,7 +209,7 @@ class Die:
 
     def table(self, name: str) -> dict[str, np.ndarray]:
         columns = {"way": "tuned", "per_die": False, "trained_with": 0, "remapped": False, "labelled": 9}
-        columns |= {"unlabelled": 0, "software_test": 0.75}
+        columns |= {"unlabelled": 0, "second_gate": False, "software_test": 0.75}
         once = {key: np.array([value]) for key, value in columns.items()}
         return {**once, "prediction_test": self.predicted[None]}
 
