@@ -54,12 +54,19 @@ def surveyed(folder: Path) -> list[Cells]:
     run, result = open_run(folder), []
     for name in run.dies:
         die = run.die(name)
-        if {"survey", "inference_map"} <= set(die.tables):
+        if not die.void and {"survey", "inference_map"} <= set(die.tables):
             own, low = die.table("survey"), die.table("inference_map")
             if own.rows != low.rows or np.any(low.get("second_share", 0.0)):
                 raise SystemExit(f"{folder}: die {name} was surveyed twice, or at a second gate; expected once, at one")
-            pairs = (np.stack([table["g_p"].ravel(), table["g_ap"].ravel()], axis=-1) for table in (own, low))
-            result.append((own["defect"].ravel(), *pairs))
+            pairs = [np.stack([table["g_p"].ravel(), table["g_ap"].ravel()], axis=-1) for table in (own, low)]
+            defect = own["defect"].ravel()
+            opened, closed = (np.nanmedian(pair[defect == Defect.GOOD]) for pair in pairs)
+            if not opened > closed:
+                raise SystemExit(
+                    f"{folder}: good cells of die {name} conduct {opened:.3g} S as the survey reads and {closed:.3g} S "
+                    "at the gate of inference; expected more where the gate is open"
+                )
+            result.append((defect, *pairs))
     if not result:
         raise SystemExit(f"{folder}: no die was surveyed with 'inference'; expected one, at another gate")
     return result
@@ -68,7 +75,7 @@ def surveyed(folder: Path) -> list[Cells]:
 def errors(defect: FloatArray, opened: FloatArray, low: FloatArray, share: float) -> dict[str, float]:
     """Return the mean square error of a cell of a die that has a value, and what each verdict makes of it."""
     both = low - share * opened
-    (p, ap) = both[defect == Defect.GOOD].mean(axis=0)
+    p, ap = np.nanmean(both[defect == Defect.GOOD], axis=0)
     square = ((both - (p, ap)) ** 2).mean(axis=-1) / (p - ap) ** 2
     known = np.isfinite(square)
     parts = {d.key: float(square[known & (defect == d)].sum() / known.sum()) for d in Defect}
@@ -83,6 +90,10 @@ def figures(dies: list[Cells]) -> dict[str, object]:
         keys = dict.fromkeys(key for row in rows for key in row)
         table[share] = {key: float(np.mean([row.get(key, 0.0) for row in rows])) for key in keys}
     best = min(table, key=lambda share: table[share]["all"])
+    if best == SHARES[-1]:
+        raise SystemExit(
+            f"the error still falls at the largest share tried, {best:.0%}; these shorts conduct too little"
+        )
     return {
         "best share": best,
         "one gate": table[0.0],

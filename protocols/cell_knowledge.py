@@ -9,9 +9,10 @@ import numpy as np
 from labctl.core.cell_state import CellState, CellStateArray, cell_states
 from labctl.core.defects import Defect
 from labctl.core.die import Die
+from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, FlagArray
 from labctl.core.record import History, Record
-from labctl.core.units import BoolArray, FloatArray, IntArray, Volt
+from labctl.core.units import BoolArray, FloatArray, IntArray, Siemens, Volt
 from protocols.records import SURVEY, TRIAL, Attempt, InferenceMap, KernelSurvey
 from protocols.settings import ReadSettings, WriteSettings
 from protocols.statistics import refuted
@@ -40,6 +41,17 @@ def shorts(conductance: FloatArray, flag: FlagArray, ceiling: FloatArray) -> Boo
         above = (conductance > ceiling) | (((flag & Flag.COMPLIANCE) != 0) & ~np.isfinite(conductance))
     short: BoolArray = above & ((flag & (Flag.INVALID | Flag.UNKNOWN)) == 0)
     return short
+
+
+def most_of_shorts(g_p: FloatArray, g_ap: FloatArray, short: BoolArray) -> Siemens:
+    """Return what the short that conducts most does, of conductances of cells and which are shorts, all of one shape.
+
+    That of the cell that conducts most if no short was read, 0 if no cell was.
+    """
+    both = np.stack([g_p, g_ap])
+    read = np.isfinite(both)
+    found = both[read & short]
+    return float((found if len(found) else both[read]).max(initial=0.0))
 
 
 def last_of(index: IntArray) -> IntArray:
@@ -84,6 +96,7 @@ class CellKnowledge:
         # what the meters read at 0 V, by kernel, A: where it was not measured, G_AP alone decides what is open
         self._offset, self._noise = np.zeros(shape[0]), np.full(shape[0], np.inf)
         self._maps: dict[tuple[Volt, tuple[tuple[Volt, float], ...]], FloatArray] = {}
+        self._mapped: dict[tuple[Volt, tuple[tuple[Volt, float], ...]], set[int]] = {}
         untouched = np.zeros(shape[0], np.bool_)
         for record in history.all(Record):
             if isinstance(record, KernelSurvey):
@@ -93,6 +106,7 @@ class CellKnowledge:
                 blank = np.full((2, *shape), np.nan)
                 read = record.v_read, record.gates
                 self._maps.setdefault(read, blank)[:, record.kernel] = record.g_ap, record.g_p
+                self._mapped.setdefault(read, set()).add(record.kernel)
             elif isinstance(record, Attempt):
                 self.add(record)
                 untouched[record.kernel] = False
@@ -229,18 +243,27 @@ class CellKnowledge:
     def mapped(self, cells: Index, read: ReadSettings) -> FloatArray:
         """Return the (n, 2) conductances in S of n surveyed cells, written AP and written P.
 
-        A short without a reading conducts as much as the cell of the die that conducts most, another cell without a
-        reading nothing.
+        A short without a reading conducts as much as the short of the die that conducts most, or the cell if none was
+        read; another cell without a reading nothing. What was read at two gates may be negative.
 
         Args:
             read: how they will be read. If the survey mapped the cells for it, the conductances are those of the map.
         """
         g_ap, g_p = self._maps.get((read.v_read, read.gates), (self.g_ap, self.g_p))
         both = np.stack([g_ap[cells], g_p[cells]], axis=-1)
-        most = max(float(np.nanmax(g_p)), float(np.nanmax(g_ap)))
-        blank = np.where(self.defect[cells] == Defect.SHORT, most, 0.0)[:, None]
+        short = self.defect == Defect.SHORT
+        blank = np.where(short[cells], most_of_shorts(g_p, g_ap, short), 0.0)[:, None]
         mapped: FloatArray = np.where(np.isfinite(both), both, blank)
         return mapped
+
+    def refuse_unmapped(self, cells: Index, read: ReadSettings) -> None:
+        """Raise BenchError if cells will be read at several gates and a survey has not mapped their kernels so."""
+        missing = set(np.unique(cells[0]).tolist()) - self._mapped.get((read.v_read, read.gates), set())
+        if missing and len(read.gates) > 1:
+            raise BenchError(
+                f"no survey has read kernel {min(missing)} as inference will, at a second gate voltage; expected the "
+                "same under 'inference' of a survey before"
+            )
 
     def states(self, cells: Index, read: ReadSettings) -> tuple[float, float]:
         """Return mean (G_P, G_AP) in S of the surveyed good `cells`; of the nominal ones if there are none.

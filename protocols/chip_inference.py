@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import Die
+from labctl.core.errors import BenchError
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, IntArray
@@ -98,8 +99,10 @@ class ChipInference(NetworkInputs, Procedure):
         """Run the solutions one after the other; yield attempts, read-backs and the summaries of each.
 
         Raises:
-            BenchError: the network does not fit the die.
+            BenchError: the network does not fit the die; it is to be read at a second gate voltage, and the die has no
+                gates or no survey has mapped its cells so; or its cells conduct no more in P than in AP then.
         """
+        self.readout.refuse_without_gates(die.geometry)
         tiling = self.tiling(die.geometry)
         depth = len(tiling.shapes)
         known = CellKnowledge(die, history, self.write_verify.short_above, self.write_verify.v_read)
@@ -110,7 +113,15 @@ class ChipInference(NetworkInputs, Procedure):
         def states_of(chosen: Cells) -> tuple[float, float]:
             return known.states(chosen.at, self.readout) if surveyed else known.nominal_states(chosen.at)
 
+        for layer_cells in cells:
+            known.refuse_unmapped(layer_cells.at, self.readout)
         states = [states_of(c) for c in cells]
+        for k, (g_p, g_ap) in enumerate(states):
+            if g_p <= g_ap:
+                raise BenchError(
+                    f"cells of layer {k + 1} conduct {g_p:.3g} S in P and {g_ap:.3g} S in AP, as inference reads them; "
+                    "expected more in P"
+                )
         gains = {kernel: gain for c in cells for kernel, gain in _gains(die.nominal, c, states_of)}
         layer = np.repeat(np.arange(depth), [len(c) for c in cells])
         attempts: list[Attempt] = []

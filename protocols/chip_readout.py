@@ -91,6 +91,14 @@ class ChipReadout(InferenceReadSettings):
             raise ValueError(f"scale_max {self.scale_max:g} is below scale_min {self.scale_min:g}, expected no less")
         return self
 
+    @model_validator(mode="after")
+    def _nominal_cells_have_one_gate(self) -> Self:
+        if self.second_gate is not None and self.normalisation is Normalisation.NOMINAL:
+            raise ValueError(
+                "normalisation: nominal, and a second gate: nominal conductances are of one gate; expected surveyed"
+            )
+        return self
+
     @property
     def grid(self) -> FloatArray:
         """Relative network scales that are tried, upwards; exactly 1 is always among them.
@@ -134,7 +142,7 @@ class ProgrammedChip:
         self._die, self._solution, self._settings, self._trained = die, solution, settings, trained
         self._tiles = [tiling.tiles(k) for k in range(len(tiling.shapes))]
         self._gains = gains
-        self._dark: dict[tuple[int, Volt], FloatArray | float] = {}
+        self._dark: dict[tuple[int, Volt], FloatArray] = {}
         self.states = states
         self.units = settings.v_read * np.array([g_p - g_ap for g_p, g_ap in states])
         self.flagged: IntArray = np.zeros(len(tiling.shapes), np.int64)
@@ -167,13 +175,26 @@ class ProgrammedChip:
         return np.where(lost, 0.0, total), flagged
 
     def _one_way(self, tile: Tile, a: FloatArray, v_gate: Volt) -> tuple[FloatArray, BoolArray, int]:
-        """Return what `_read` does, less what the columns carry with all rows at 0 V."""
+        """Return what `_read` does, less what the columns carry with all rows at 0 V; no value without that."""
+        dark, flagged = self._offset(tile, a.shape[1], v_gate)
+        current, lost, more = self._read(tile, a, v_gate)
+        return current - dark, lost | ~np.isfinite(dark), flagged + more
+
+    def _offset(self, tile: Tile, n_rows: int, v_gate: Volt) -> tuple[FloatArray, int]:
+        """Return the (columns,) A that a tile carries with all rows at 0 V, and how many readings are flagged anew.
+
+        NaN where no reading of a column has a value, 0 A if none is asked for.
+        """
         at = tile.kernel, v_gate
-        if at not in self._dark:
-            silence = np.zeros((self._settings.dark, a.shape[1]))
-            self._dark[at] = self._read(tile, silence, v_gate)[0].mean(axis=0) if len(silence) else 0.0
-        current, lost, flagged = self._read(tile, a, v_gate)
-        return current - self._dark[at], lost, flagged
+        if at in self._dark:
+            return self._dark[at], 0
+        if not self._settings.dark:
+            self._dark[at] = np.zeros(tile.cols.stop - tile.cols.start)
+            return self._dark[at], 0
+        current, lost, flagged = self._read(tile, np.zeros((self._settings.dark, n_rows)), v_gate)
+        read = (~lost).sum(axis=0)
+        self._dark[at] = np.where(read > 0, np.where(lost, 0.0, current).sum(axis=0) / np.maximum(read, 1), np.nan)
+        return self._dark[at], flagged
 
     def _both_ways(self, tile: Tile, a: FloatArray, v_gate: Volt) -> tuple[FloatArray, BoolArray, int]:
         """Return half of the difference of what `_read` returns for a and -a, which are read one after the other.

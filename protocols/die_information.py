@@ -154,5 +154,5 @@ class AccuracyTerms:
             bool(row["remapped"]),
             int(row["labelled"]),
             int(row["unlabelled"]),
-            bool(row["second_gate"]),
+            bool(row.get("second_gate", False)),
         )

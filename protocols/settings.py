@@ -8,7 +8,8 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from labctl.core.bias import Geometry
+from labctl.core.bias import Geometry, Kind
+from labctl.core.errors import BenchError
 from labctl.core.model import Model
 from labctl.core.operations import Sense, WritePlan
 from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Ratio, Second, Volt
@@ -48,7 +49,7 @@ class SecondGate(Model):
     all that a short has too much, whatever column it is in: docs/decisions/193.
     """
 
-    v_gate: Annotated[Volt, Field(gt=0, description="gate voltage of the second reading")] = V_GATE
+    v_gate: Annotated[Volt, Field(gt=0, description="gate voltage of the second reading, above the first")] = V_GATE
     share: Annotated[Ratio, Field(gt=0, lt=1, description="of the second reading, taken off the first")]
 
 
@@ -62,6 +63,21 @@ class InferenceReadSettings(ReadSettings):
             "1T1R cells cancel; twice the patterns"
         ),
     ] = None
+
+    @model_validator(mode="after")
+    def _second_gate_opens_further(self) -> Self:
+        second = self.second_gate
+        if second is not None and second.v_gate <= self.v_gate:
+            raise ValueError(
+                f"second_gate: v_gate {second.v_gate:g} V is not above v_gate {self.v_gate:g} V, so that shorts do not "
+                "cancel; expected more"
+            )
+        return self
+
+    def refuse_without_gates(self, geometry: Geometry) -> None:
+        """Raise BenchError for a second gate voltage of a die that has no gates."""
+        if self.second_gate is not None and geometry.kind is Kind.PASSIVE:
+            raise BenchError("inference at a second gate voltage, and the die has no gates; expected none")
 
     @property
     def gates(self) -> tuple[tuple[Volt, float], ...]:

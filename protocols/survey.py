@@ -18,12 +18,12 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from labctl.core.bias import Kind, Nominal
+from labctl.core.bias import Nominal
 from labctl.core.cell_state import OPEN_BELOW, is_open
 from labctl.core.defects import Defect
 from labctl.core.die import Die
 from labctl.core.errors import BenchError
-from labctl.core.operations import Flag, FlagArray, Sense
+from labctl.core.operations import Flag, FlagArray, Sense, has_no_value
 from labctl.core.procedure import Procedure
 from labctl.core.record import History
 from labctl.core.units import BoolArray, FloatArray, Ratio, Siemens
@@ -289,16 +289,17 @@ class _Mapped:
     """Conductances of the cells of a die, read as inference will read them; empty without settings for that."""
 
     def __init__(self, die: Die, cells: Cells, settings: InferenceReadSettings | None) -> None:
-        if settings is not None and settings.second_gate is not None and die.geometry.kind is Kind.PASSIVE:
-            raise BenchError("inference at a second gate voltage, and the die has no gates; expected none")
+        if settings is not None:
+            settings.refuse_without_gates(die.geometry)
         self._die, self._settings = die, settings
         self._reader = None if settings is None else CellReader(die.geometry, cells, settings, both_ways=True)
         self._g: FloatArray = np.full((2, *die.geometry.shape), np.nan)
 
     def read(self, to_p: bool, wanted: BoolArray) -> None:
-        """Read the cells, which were written P or AP; keep the conductances of the `wanted` ones (n,)."""
+        """Read the cells, written P or AP; keep the conductances of the `wanted` ones (n,), NaN without a value."""
         if self._reader is not None:
-            conductance, _ = self._reader.read(self._die)
+            conductance, flag = self._reader.read(self._die)
+            conductance[has_no_value(conductance, flag)] = np.nan
             self._g[int(to_p), *self._reader.cells.take(wanted).at] = conductance[wanted]
 
     def rows(self, kernel: int) -> Iterator[InferenceMap]:

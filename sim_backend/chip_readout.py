@@ -24,7 +24,7 @@ from sim_backend.readout import Observed
 from sim_backend.transistor import Transistors
 
 _ROWS_AT_ONCE = 1024  # the working set then fits the cache
-_READOUTS_KEPT = 8  # of a kernel: two gates, each in the ranges of the inputs
+_READOUTS_KEPT = 4  # of a kernel: two gates, each in both ranges of the inputs
 
 
 class ChipCircuit:
@@ -208,7 +208,7 @@ class ChipCircuit:
         """Return the read-out of a kernel in its present state: one per state, gate and range, and a few are kept."""
         version, key = int(self._memory.version[kernel]), (gate.tobytes(), base, reach)
         of, kept = self._readouts.get(kernel, (version, {}))
-        if of != version or len(kept) > _READOUTS_KEPT:
+        if of != version or (key not in kept and len(kept) >= _READOUTS_KEPT):
             kept = {}
         self._readouts[kernel] = (version, kept)
         if key not in kept:

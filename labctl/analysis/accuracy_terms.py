@@ -14,7 +14,7 @@ BENCH_LIKE = (0.02, 0.03)
 """Threshold spread, V, and column gain, a ratio, from which the simulated periphery of a chip is called bench-like."""
 
 
-_TERMS = ("way", "per_die", "trained_with", "remapped", "labelled", "unlabelled", "second_gate")
+_TERMS = ("way", "per_die", "trained_with", "remapped", "labelled", "unlabelled")
 _NUMBERS = ("accuracy_test", "software_test", "drop_test")
 COLUMNS = ("solution", "interval_test", *_TERMS, *_NUMBERS)
 """Columns of a table `accuracy` that are read here."""
@@ -22,14 +22,19 @@ COLUMNS = ("solution", "interval_test", *_TERMS, *_NUMBERS)
 
 def terms_of(accuracy: Columns) -> list[AccuracyTerms]:
     """Return the different terms in the rows of a table `accuracy`, in order."""
-    rows = zip(*(accuracy[name].tolist() for name in _TERMS), strict=True)
-    return list(dict.fromkeys(AccuracyTerms.of_row(dict(zip(_TERMS, row, strict=True))) for row in rows))
+    return list(dict.fromkeys(_terms(accuracy, k) for k in range(len(accuracy["way"]))))
+
+
+def _terms(accuracy: Columns, k: int) -> AccuracyTerms:
+    """Return the terms of row k; a run from before there was a second gate has no column of it."""
+    names = (*_TERMS, *(name for name in ("second_gate",) if name in accuracy))
+    return AccuracyTerms.of_row({name: accuracy[name][k] for name in names})
 
 
 def accuracies(accuracy: Columns) -> Iterator[dict[str, Any]]:
     """Yield the accuracies on test samples in a table `accuracy` with their terms, as JSON has them."""
     for k in newest(accuracy, "solution", "way").tolist():
-        terms = AccuracyTerms.of_row({name: accuracy[name][k] for name in _TERMS})
+        terms = _terms(accuracy, k)
         yield {
             "solution": int(accuracy["solution"][k]),
             **{name: float(accuracy[name][k]) for name in _NUMBERS},

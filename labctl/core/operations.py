@@ -29,6 +29,12 @@ FlagArray = Annotated[npt.NDArray[np.uint8], Flag]
 """Bits of `Flag`."""
 
 
+def has_no_value(value: FloatArray, flag: FlagArray) -> BoolArray:
+    """Return which readings of any shape have no value, whatever number stands there."""
+    lost: BoolArray = ((flag & (Flag.INVALID | Flag.UNKNOWN)) != 0) | ~np.isfinite(value)
+    return lost
+
+
 def _require_time(name: str, value: object) -> None:
     """Raise BenchError unless `value` is a positive number of seconds."""
     if not isinstance(value, int | float | np.number):
@@ -126,8 +132,7 @@ class Reading:
     @property
     def valid(self) -> BoolArray:
         """(n, m), which readings have a value, if only the end of a range."""
-        valid: BoolArray = ((self.flag & (Flag.INVALID | Flag.UNKNOWN)) == 0) & np.isfinite(self.current)
-        return valid
+        return ~has_no_value(self.current, self.flag)
 
     @classmethod
     def join(cls, parts: Iterable["Reading"]) -> "Reading":

@@ -102,8 +102,7 @@ def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Compariso
     survey_only |= rules(())  # the campaign judges networks, and a survey has none
 
     several = {"networks": str(settings.seeds)} if settings.seeds > 1 else {}
-    ways = {"calibrate": str(settings.calibrate), "subtract": "true", "readout.keep": "figures"}
-    ways = {f"stages.1.chip_inference.{key}": value for key, value in ways.items()}
+    ways = _ways(settings.calibrate, common)
     label = datasets.load(settings.data).y_test
 
     def training(method: str, name: str, **given: str) -> Path:
@@ -115,7 +114,7 @@ def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Compariso
         placed = {"stages.1.chip_inference.remap": "survey"} if remapped else {}
         given = {"data": settings.data, "solutions": str(weights)}
         neurons = _of_readout(settings.train or {})
-        overrides = {**ways, **common, **rules(settings.exclude), **neurons, **placed, **world, **given}
+        overrides = {**common, **ways, **rules(settings.exclude), **neurons, **placed, **world, **given}
         return steps.run(name + ("-remapped" if remapped else ""), campaign, overrides)
 
     baseline = training(BASELINE, BASELINE)
@@ -170,6 +169,17 @@ def _of_training(train: Mapping[str, str], method: str) -> dict[str, str]:
     """
     alone = () if method == Method.STATISTICS_AWARE.value else ("bad_cells",)
     return {key: value for key, value in train.items() if key not in alone}
+
+
+def _ways(calibrate: int, given: Mapping[str, str]) -> dict[str, str]:
+    """Return what every campaign is asked for beyond its file, but for keys that are given already.
+
+    >>> list(_ways(1000, {"stages.1.chip_inference.subtract": "false"}).values())
+    ['1000', 'figures']
+    """
+    ways = {"calibrate": str(calibrate), "subtract": "true", "readout.keep": "figures"}
+    ways = {f"stages.1.chip_inference.{key}": value for key, value in ways.items()}
+    return {key: value for key, value in ways.items() if key not in given}
 
 
 def _of_readout(train: Mapping[str, str]) -> dict[str, str]:

@@ -50,8 +50,8 @@ class Statistics:
 
 def statistics_of(dies: Sequence[DieSurvey], read_noise: float) -> Statistics:
     """Return the statistics of the cells of dies."""
-    g_p = np.concatenate([die.g_p[die.good] for die in dies])
-    g_ap = np.concatenate([die.g_ap[die.good] for die in dies])
+    g_p = np.concatenate([die.g_p[die.measured] for die in dies])
+    g_ap = np.concatenate([die.g_ap[die.measured] for die in dies])
     cells = sum(die.g_p.size for die in dies)
     means = float(g_p.mean()), float(g_ap.mean()), float(g_p.std()), float(g_ap.std())
     return Statistics(*means, read_noise=read_noise, good=len(g_p), cells=cells)
@@ -136,7 +136,7 @@ def write_aihwkit(path: Path, folder: Path) -> list[Path]:
 
 
 def _surveyed(path: Path) -> tuple[list[DieSurvey], Statistics]:
-    dies = surveys(path)
+    dies = surveys(path, second_gate=False)
     if len({die.g_p.shape for die in dies}) > 1:
         raise BenchError(f"{path} has dies of several shapes; expected one kind of die, whose cells are one population")
     return dies, statistics_of(dies, read_noise_of(open_run(path)))

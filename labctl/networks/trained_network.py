@@ -91,11 +91,14 @@ def read_trained(path: str | Path, files: InputFiles = DISK) -> TrainedFile:
     return TrainedFile(networks, scale, preprocess, activation, data, dies, trained_with, "activation" in settings)
 
 
-def surveys(run: str | Path, dies: Sequence[str] | None = None) -> list[DieSurvey]:
+def surveys(run: str | Path, dies: Sequence[str] | None = None, *, second_gate: bool = True) -> list[DieSurvey]:
     """Return the surveys of the dies of a run (all that have one, or those named), the newest row of each kernel.
 
     A die whose newest try is void has none: what it read may be no measurement.
     Conductances are those of the map for inference where the survey made one.
+
+    Args:
+        second_gate: take a map from which a share of a second gate was taken off, which is no conductance of a cell.
 
     Raises:
         BenchError: a die that is named is not in the run, was not surveyed, or its try is void.
@@ -113,6 +116,8 @@ def surveys(run: str | Path, dies: Sequence[str] | None = None) -> list[DieSurve
         elif "survey" in die.tables:
             surveyed = die.table("survey")
             read = die.table("inference_map") if "inference_map" in die.tables else surveyed
+            if not second_gate and np.any(read.get("second_share", 0.0)):
+                read = surveyed
             rows, mapped = (_newest(f"{run}: of die {name}", table) for table in (surveyed, read))
             surveyed_dies.append(DieSurvey(name, read["g_p"][mapped], read["g_ap"][mapped], surveyed["defect"][rows]))
         elif dies is not None:

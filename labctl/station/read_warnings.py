@@ -16,7 +16,9 @@ from labctl.station.plan_warning import PlanWarning, where_of
 from labctl.station.run_spec import RunSpec
 from labctl.terminal.progress import quantity
 from protocols.chip_inference import ChipInference
+from protocols.readout import Normalisation
 from protocols.settings import InferenceReadSettings, ReadSettings
+from protocols.stage_inputs import Remapping
 from protocols.survey import Survey
 from sim_backend.description import DieDescription
 
@@ -118,12 +120,14 @@ def maps_of_another_reading(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator
         if not isinstance(procedure, ChipInference) or not mapped:
             continue
         read = procedure.readout
-        if (read.v_read, read.gates) in mapped:
+        used = read.normalisation is Normalisation.SURVEYED or procedure.subtract or procedure.remap is Remapping.SURVEY
+        if not used or (read.v_read, read.gates) in mapped:
             continue
         path = ("stages", number, procedure.name, "readout")
+        surveyed = " and at ".join(dict.fromkeys(_in_words(*one) for one in mapped))
         yield PlanWarning(
             f"inference reads at {_in_words(read.v_read, read.gates)}, and the survey at "
-            f"{' and at '.join(_in_words(*one) for one in mapped)}: what it found is then not what a weight is worth; "
+            f"{surveyed}: what it found is then not what a weight is worth; "
             "expected the same under 'inference' of the survey",
             ".".join(map(str, path)),
             where_of(spec, spec.loaded[0].value, *path),

@@ -3,7 +3,7 @@
 A cell is two numbers: its conductance when it was written P and when it was written AP, less the mean G_AP of
 the good cells of its die and over their mean G_P - G_AP. A nominal cell is (1, 0). The numbers hold the
 defects too: a stuck cell has twice the same number, an open one twice about -1 / TMR, a short twice a large
-one. That is what a weight sees of them, and it needs no code of a defect:
+one, unless a second gate takes it off. That is what a weight sees of them, and it needs no code of a defect:
 
     z_j = sum_i x_i (c[i, 2j] - c[i, 2j + 1]),    c = (G - G_AP) / (G_P - G_AP)
 
@@ -19,6 +19,7 @@ import numpy as np
 from labctl.core.defects import Defect
 from labctl.core.errors import BenchError
 from labctl.core.units import BoolArray, FloatArray, Ratio
+from protocols.cell_knowledge import most_of_shorts
 from protocols.tiling import Tiling
 
 CellArray = FloatArray
@@ -49,7 +50,7 @@ class DieSurvey:
                 f"the survey of die {self.name} has g_p {self.g_p.shape}, g_ap {self.g_ap.shape} and defect "
                 f"{self.defect.shape}; expected one shape (kernels, rows, columns)"
             )
-        if not self.good.any():
+        if not self.measured.any():
             raise BenchError(f"the survey of die {self.name} found no good cell; there is nothing to train for")
 
     @property
@@ -57,6 +58,12 @@ class DieSurvey:
         """Cells that the survey classified as good."""
         good: BoolArray = self.defect == Defect.GOOD
         return good
+
+    @property
+    def measured(self) -> BoolArray:
+        """Good cells that were read in both states."""
+        measured: BoolArray = self.good & np.isfinite(self.g_p) & np.isfinite(self.g_ap)
+        return measured
 
     @property
     def bad_cells(self) -> int:
@@ -67,14 +74,23 @@ class DieSurvey:
     def cells(self) -> CellArray:
         """(kernels, n_rows, n_cols, 2) normalised conductances.
 
-        A short without a reading conducts as much as the cell of the die that conducts most, another cell without
-        a reading nothing.
+        A short without a reading conducts as much as the short of the die that conducts most, or the cell if none was
+        read; another cell without a reading nothing.
+
+        Raises:
+            BenchError: good cells conduct no more in P than in AP.
         """
-        good = self.good
+        good = self.measured
         g_p, g_ap = float(self.g_p[good].mean()), float(self.g_ap[good].mean())
+        if g_p <= g_ap:
+            raise BenchError(
+                f"good cells of die {self.name} conduct {g_p:.3g} S in P and {g_ap:.3g} S in AP, as they were read; "
+                "expected more in P"
+            )
         both = np.stack([self.g_p, self.g_ap], axis=-1)
         read = np.isfinite(both)
-        blank = np.where(self.defect == Defect.SHORT, both[read].max(), 0.0)[..., None]
+        most = most_of_shorts(self.g_p, self.g_ap, self.defect == Defect.SHORT)
+        blank = np.where(self.defect == Defect.SHORT, most, 0.0)[..., None]
         return (np.where(read, both, blank) - g_ap) / (g_p - g_ap)
 
 

@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from protocols.chip_readout import Activation, ChipReadout
 from protocols.readout import Normalisation
 from protocols.records import Accuracy, Inference, LayerCurrent, Prediction, ReadBack, Write
 from protocols.samples import Dataset
-from protocols.settings import SecondGate
+from protocols.settings import InferenceReadSettings, SecondGate
 from protocols.stage_inputs import Networks
 from protocols.survey import Survey
 from protocols.weights import Layer, Solution, float_predictions
@@ -55,6 +55,15 @@ def chip(widths: tuple[int, ...] = (7, 4, 3), count: int = 2, **fields: Any) -> 
 
 def nominal(geometry: Geometry = GEOMETRY) -> NominalDie:
     return NominalDie(geometry, Nominal.alike(4e-4, 2e-4, geometry.kernels), timing=len)
+
+
+def surveyed(die: Any, stage: ChipInference) -> History:
+    """Survey a die as `stage` will read it."""
+    history, read = History(), stage.readout
+    inference = InferenceReadSettings(v_read=read.v_read, v_gate=read.v_gate, second_gate=read.second_gate)
+    for record in Survey(inference=inference).run(die, history):
+        history.add(record)
+    return history
 
 
 def of(records: list[Record], kind: type[Record]) -> list[Any]:
@@ -296,7 +305,9 @@ def test_a_share_of_what_is_read_at_a_second_gate_is_taken_off() -> None:
     class Gated(NominalDie):
         """A column carries the more the more the gates are open, and has an offset, which depends on the gates too."""
 
-        gates: ClassVar[set[float]] = set()
+        def __init__(self) -> None:
+            super().__init__(GEOMETRY, NOMINAL, timing=len)
+            self.gates: set[float] = set()
 
         def _sense(self, sense: Sense) -> Reading:
             reading = super()._sense(sense)
@@ -306,9 +317,9 @@ def test_a_share_of_what_is_read_at_a_second_gate_is_taken_off() -> None:
             return reading
 
     def currents(**changes: Any) -> tuple[Any, Gated]:
-        die = Gated(GEOMETRY, NOMINAL, timing=len)
+        die = Gated()
         stage = chip(count=1, readout=chip().readout.model_copy(update=changes))
-        records = list(stage.run(die, History()))
+        records = list(stage.run(die, surveyed(die, stage)))
         assert all(record.second_gate == ("second_gate" in changes) for record in of(records, Accuracy))
         (current,) = of(records, LayerCurrent)
         return current, die
@@ -323,24 +334,78 @@ def test_a_share_of_what_is_read_at_a_second_gate_is_taken_off() -> None:
         np.testing.assert_allclose(less.untuned[:, :first], (1.5 - 0.2 * 3.0) / V_GATE * plain[:, :first], atol=1e-15)
 
 
+class Losing(NominalDie):
+    """Its second column has an offset, and from then on that `lost` says so no value at a gate of 3 V."""
+
+    lost = False
+
+    def _sense(self, sense: Sense) -> Reading:
+        reading = super()._sense(sense)
+        reading.current[sense.cols == 1] += 1e-6
+        here = self.lost & (sense.cols == 1) & (sense.bias.gate.max(axis=1, keepdims=True) == 3)
+        reading.current[here], reading.flag[here] = 5e-5, Flag.INVALID
+        return reading
+
+
 def test_a_vector_without_a_value_at_one_of_two_gates_counts_nothing() -> None:
-    class Losing(NominalDie):
-        """The second column has no value at an open gate, as often as it is read."""
+    second = SecondGate(v_gate=3.0, share=0.2)
+    stage = chip(count=1, readout=chip().readout.model_copy(update={"v_gate": 1.5, "second_gate": second}))
+
+    def currents(lost: bool) -> Any:
+        die = Losing(GEOMETRY, NOMINAL, timing=len)
+        history = surveyed(die, stage)
+        die.lost = lost
+        (current,) = of(list(stage.run(die, history)), LayerCurrent)
+        return current.untuned
+
+    plain, lossy = currents(False), currents(True)
+    assert np.abs(plain[:, 1]).min() > 0
+    assert np.all(lossy[:, 1] == 0)
+    np.testing.assert_array_equal(lossy[:, 0], plain[:, 0])
+
+
+def test_a_column_whose_offset_has_no_value_counts_nothing_and_is_flagged() -> None:
+    class Silent(NominalDie):
+        """What its second column carries with all rows at 0 V has no value."""
 
         def _sense(self, sense: Sense) -> Reading:
             reading = super()._sense(sense)
-            lost = (sense.cols == 1) & (sense.bias.gate.max(axis=1, keepdims=True) > 2)
-            reading.current[lost], reading.flag[lost] = np.nan, Flag.INVALID
+            lost = (sense.cols == 1) & ~sense.bias.row.any(axis=1, keepdims=True)
+            reading.current[lost], reading.flag[lost] = 5e-5, Flag.INVALID
             return reading
 
-    readout = chip().readout.model_copy(update={"v_gate": 1.5, "second_gate": SecondGate(v_gate=3.0, share=0.2)})
     plain, lossy = (
-        of(list(chip(count=1, readout=readout).run(die, History())), LayerCurrent)[0]
-        for die in (nominal(), Losing(GEOMETRY, NOMINAL, timing=len))
+        list(chip(count=1).run(die, History())) for die in (nominal(), Silent(GEOMETRY, NOMINAL, timing=len))
     )
-    assert np.abs(plain.untuned[:, 1]).min() > 0
-    assert np.all(lossy.untuned[:, 1] == 0)
-    np.testing.assert_array_equal(lossy.untuned[:, 0], plain.untuned[:, 0])
+    (current,), (without,) = of(plain, LayerCurrent), of(lossy, LayerCurrent)
+    assert np.abs(current.untuned[:, 1]).min() > 0
+    assert np.all(without.untuned[:, 1] == 0)
+    np.testing.assert_array_equal(without.untuned[:, 0], current.untuned[:, 0])
+    assert (of(lossy, Inference)[0].flagged > 0).all()
+
+
+def test_two_gates_are_refused_without_gates_without_a_map_and_without_a_signal() -> None:
+    second = SecondGate(v_gate=3.0, share=0.2)
+    read = chip().readout.model_copy(update={"v_gate": 1.5, "second_gate": second})
+    stage = chip(count=1, readout=read)
+    with pytest.raises(BenchError, match="the die has no gates"):
+        list(stage.run(nominal(Geometry(16, 3, 5)), History()))
+    with pytest.raises(BenchError, match="no survey has read kernel 0 as inference will"):
+        list(stage.run(nominal(), surveyed(nominal(), chip(count=1))))
+    with pytest.raises(ValidationError, match="nominal conductances are of one gate"):
+        ChipReadout(v_gate=1.6, second_gate=second, normalisation=Normalisation.NOMINAL)
+
+    class Closing(NominalDie):
+        """At 1.5 V its cells conduct a tenth."""
+
+        def _sense(self, sense: Sense) -> Reading:
+            reading = super()._sense(sense)
+            reading.current[:] *= np.where(sense.bias.gate.max(axis=1, keepdims=True) == 1.5, 0.1, 1.0)
+            return reading
+
+    die = Closing(GEOMETRY, NOMINAL, timing=len)
+    with pytest.raises(BenchError, match=r"layer 1 conduct -4e-05 S in P and -2e-05 S in AP"):
+        list(stage.run(die, surveyed(die, stage)))
 
 
 def test_of_a_vector_of_which_one_sign_has_no_value_nothing_counts() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from labctl.core.bias import Geometry, Kind, Nominal
 from labctl.core.defects import Defect
@@ -307,6 +308,35 @@ def test_cells_are_mapped_with_what_a_second_gate_takes_off(threshold_die: Calla
 
 
 def test_a_die_without_gates_has_no_second_gate(threshold_die: Callable[..., Any]) -> None:
-    read = InferenceReadSettings(second_gate=SecondGate(share=0.1))
+    read = InferenceReadSettings(v_gate=1.6, second_gate=SecondGate(share=0.1))
     with pytest.raises(BenchError, match="the die has no gates"):
         survey(threshold_die(), inference=read)
+
+
+def test_a_second_gate_that_is_not_above_the_first_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"v_gate 1.6 V is not above v_gate 1.6 V"):
+        InferenceReadSettings(v_gate=1.6, second_gate=SecondGate(v_gate=1.6, share=0.1))
+
+
+def test_a_cell_without_a_value_at_one_of_two_gates_has_none_in_the_map(threshold_die: Callable[..., Any]) -> None:
+    class Losing(type(threshold_die())):  # type: ignore[misc]
+        """Its second column gives 0 A that is no value at a gate of 3 V."""
+
+        def _sense(self, sense: Sense) -> Reading:
+            reading = super()._sense(sense)
+            lost = (sense.cols == 1) & (sense.bias.gate.max(axis=1, keepdims=True) == 3)
+            return Reading(
+                np.where(lost, 0.0, reading.current),
+                np.where(lost, Flag.INVALID, reading.flag).astype(np.uint8),
+                reading.pulse_flag,
+            )
+
+    die = Losing(Geometry(2, 5, 4, Kind.ONE_T_ONE_R), NOMINAL)
+    read = InferenceReadSettings(v_gate=1.6, second_gate=SecondGate(v_gate=3, share=0.1))
+    history = survey(die, inference=read)
+    first = history.all(InferenceMap)[0]
+    assert np.isnan(first.g_p[:, 1]).all()
+    np.testing.assert_allclose(np.delete(first.g_p, 1, axis=1), np.full((5, 3), 0.9 * 4e-4))
+    known, cells = CellKnowledge(die, history, 4.0, 0.1), Cells.block(0, 0, 0, (5, 4)).at
+    assert known.good[cells].all()
+    assert known.states(cells, read) == pytest.approx((3.6e-4, 1.8e-4))

@@ -19,7 +19,7 @@ from labctl.core.record import History
 from protocols.bias import V_GATE, read_bias, row_bias, vector_bias, write_bias
 from protocols.records import KernelSurvey
 from protocols.survey import Survey
-from sim_backend import mtj
+from sim_backend import chip_readout, mtj
 from sim_backend.cells import FabricatedDefect, fabricate
 from sim_backend.chip import ChipDie
 from sim_backend.chip_cell import StackLaw, Stacks
@@ -208,6 +208,36 @@ def test_inputs_of_both_signs_are_what_nodal_analysis_says(gate: float, reach: f
     ends = np.array([np.full(9, 0.1), np.full(9, -0.1)])
     up, down = die.sense(Sense(vector_bias(die.geometry, 0, 0, ends, v_gate=gate), np.arange(6), LONG)).current
     assert (-down / up).min() > (1.08 if gate < 2.0 else 1.0)
+
+
+def test_a_kernel_is_prepared_once_per_state_and_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[float] = []
+
+    class Counted(chip_readout.ReadOut):
+        def __init__(self, *arguments: Any) -> None:
+            made.append(arguments[3])
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(chip_readout, "ReadOut", Counted)
+    die = quiet((1, 9, 6))
+    x = np.random.default_rng(3).uniform(-0.1, 0.1, (8, 9))
+
+    def read(gate: float) -> Array:
+        return die.sense(Sense(vector_bias(die.geometry, 0, 0, x, v_gate=gate), np.arange(6), LONG)).current
+
+    first = [read(gate) for gate in (1.6, 3.0)]
+    for _ in range(3):
+        for gate, before in zip((1.6, 3.0), first, strict=True):
+            np.testing.assert_allclose(read(gate), before, rtol=0, atol=1e-10)  # shot noise
+    assert len(made) == 2
+    cell = (np.zeros(1, int), np.zeros(1, int), np.zeros(1, int))
+    to_p = ~die.truth()["state"][0, :1, 0]
+    die.pulse(Pulse(write_bias(die.geometry, *cell, to_p).scaled(0.7), 1e-3))
+    assert np.abs(read(1.6) - first[0]).max() > 1e-7
+    assert len(made) == 3
+    for gate in np.linspace(2.0, 3.0, 9):
+        read(float(gate))
+    assert max(len(kept) for _, kept in die._circuit._readouts.values()) <= 4
 
 
 def test_a_closed_transistor_reads_nothing_though_its_gate_is_above_the_threshold() -> None:

@@ -1,5 +1,6 @@
 """Terms of accuracies in words, each once, with the dies they are of where dies differ."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,15 @@ HELPED = AccuracyTerms(Way.SUBTRACTED, False, DieInformation.POPULATION, True, 0
 
 def test_terms_are_read_back_once_each() -> None:
     assert terms_of(table(BASE, TUNED, BASE, HELPED)) == [BASE, TUNED, HELPED]
+    less = replace(BASE, second_gate=True)
+    assert terms_of(table(BASE, less)) == [BASE, less]
+    assert less.text.endswith("digital help: a share of a second gate off every column")
+
+
+def test_a_run_from_before_there_was_a_second_gate_has_none() -> None:
+    old = table(BASE, TUNED)
+    del old["second_gate"]
+    assert terms_of(old) == [BASE, TUNED]
 
 
 @pytest.mark.parametrize(

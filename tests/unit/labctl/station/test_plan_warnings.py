@@ -145,9 +145,9 @@ def test_a_gate_that_opens_no_transistor(tmp_path: Path, v_gate: str, warns: boo
 
 def test_a_second_gate_that_opens_no_transistor(tmp_path: Path) -> None:
     second = "{v_gate: 1.3 V, share: 10 %}"
-    changes = {"limits.v_gate": "3.3 V", "stages.0.survey.inference": f"{{v_gate: 1.6 V, second_gate: {second}}}"}
-    (warning,) = warned(plan_warnings.gates_that_do_not_open, prepared(tmp_path, die=CHIP, changes=changes))
-    assert warning.key == "stages.0.survey.inference.second_gate.v_gate"
+    changes = {"limits.v_gate": "3.3 V", "stages.0.survey.inference": f"{{v_gate: 1.2 V, second_gate: {second}}}"}
+    *_, warning = warnings = warned(plan_warnings.gates_that_do_not_open, prepared(tmp_path, die=CHIP, changes=changes))
+    assert [w.key for w in warnings] == [f"stages.0.survey.inference{at}.v_gate" for at in ("", ".second_gate")]
     assert warned(plan_warnings.gates_of_no_transistor, prepared(tmp_path, changes=changes))[-1].key == warning.key
 
 
@@ -157,6 +157,13 @@ def test_a_second_gate_that_opens_no_transistor(tmp_path: Path) -> None:
         ({}, None),
         ({"stages.1.chip_inference.readout.v_gate": "1.7 V"}, "with gates at 1.7 V, and the survey at "),
         ({"stages.1.chip_inference.readout.v_gate": "3.29 V"}, None),  # as the survey's own reads
+        (  # what was surveyed is not used
+            {
+                "stages.1.chip_inference.readout.v_gate": "1.7 V",
+                "stages.1.chip_inference.readout.normalisation": "nominal",
+            },
+            None,
+        ),
         (
             {"stages.1.chip_inference.readout.second_gate": "{share: 8 %}"},
             "with gates at 1.6 V less 0.08 of it at 3.29 V, and the survey at 100.1 mV with gates at 3.29 V and at "
