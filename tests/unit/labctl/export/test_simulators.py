@@ -15,6 +15,7 @@ import labctl
 from labctl.cli.export import register
 from labctl.core.errors import BenchError
 from labctl.export import simulators
+from labctl.networks.trained_network import surveys
 from labctl.networks.training.maps import DieSurvey
 from tests.small_run import write_run
 
@@ -186,6 +187,22 @@ def test_the_command_writes_both_and_refuses_what_was_not_surveyed(run: Path, tm
         simulators.write_aihwkit(write_run(tmp_path / "other"), tmp_path / "none")
     one, other = (DieSurvey(n, np.ones(s), np.ones(s), np.zeros(s)) for n, s in (("A", (1, 2, 3)), ("B", (1, 3, 2))))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulators, "surveys", lambda path: [one, other])
+        patch.setattr(simulators, "surveys", lambda path, **_: [one, other])
         with pytest.raises(BenchError, match="dies of several shapes"):
             simulators.write_crosssim(run, tmp_path / "none")
+
+
+def test_what_two_gates_left_is_no_conductance_of_a_cell(tmp_path: Path) -> None:
+    chip = "name: small\ngeometry: {kind: 1T1R, kernels: 1, n_rows: 6, n_cols: 5}\njunction: {diameter: 80 nm}\n"
+    (tmp_path / "small.yaml").write_text(chip, encoding="utf-8")
+    read = "{v_gate: 1.6 V, second_gate: {share: 8.5 %}}"
+    campaign = CAMPAIGN.replace("survey: {}", f"survey: {{inference: {read}}}").replace(
+        "limits: {", "limits: {v_gate: 3.3 V, "
+    )
+    (tmp_path / "campaign.yaml").write_text(campaign, encoding="utf-8")
+    path = Path(labctl.run(tmp_path / "campaign.yaml", tmp_path / "run", progress=False, workers=1).path)
+    trained, (exported, _) = surveys(path)[0], simulators._surveyed(path)
+    good = trained.good
+    assert np.median(trained.g_p[good]) < 0.6 * np.median(exported[0].g_p[good])
+    own = labctl.open_run(path).table("survey")
+    np.testing.assert_array_equal(exported[0].g_p[0], own["g_p"][0])
