@@ -27,6 +27,8 @@ from labctl.execution.stop import Stop
 
 CHUNK: Second = 1.0
 """Bench time of one chunk, s, where the die says no other: the longest wait of a request to stop for its safe point."""
+GLANCED: Second = 10.0
+"""Bench time of one chunk of a read that nobody writes down, s: only a simulated die has such, and computes it quickly."""
 SLOWER, GRACE = 3.0, 30.0
 """A chunk that takes longer than `SLOWER` times its predicted time plus `GRACE` s hangs."""
 AGAIN = 5
@@ -219,7 +221,7 @@ class RecordedDie(DieWrapper[Limited]):
                 "reading again; expected 'keep: all', the default"
             )
         time, n = self._die.check(glance), len(glance)
-        size = chunk_of(n, time, self.chunk)
+        size = chunk_of(n, time, GLANCED)
         for start in range(0, max(n, 1), size):
             piece = glance if size >= n else glance.take(slice(start, start + size))
             self._safe_point()

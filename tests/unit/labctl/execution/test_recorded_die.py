@@ -396,7 +396,9 @@ def test_a_chunk_is_as_long_as_the_die_says(tmp_path, chunk, pieces):
         assert len(list(journal.intents())) == len(pieces)
 
 
-@pytest.mark.parametrize(("seconds", "chunk", "pieces"), [(0.1, None, [6]), (2.0, None, [3, 3]), (2.0, 2.0, [6])])
+@pytest.mark.parametrize(
+    ("seconds", "chunk", "pieces"), [(0.1, None, [6]), (9.0, None, [6]), (20.0, None, [3, 3]), (20.0, 2.0, [3, 3])]
+)
 def test_a_glance_is_taken_in_chunks_and_written_nowhere(tmp_path, seconds, chunk, pieces):
     die, ticks, seeks = chunked(seconds, chunk), [], []
     bias = read_bias(GEOMETRY, *(np.zeros(6, np.int64),) * 2, np.arange(6) % 4, 0.1)
