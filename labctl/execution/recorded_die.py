@@ -28,7 +28,7 @@ from labctl.execution.stop import Stop
 CHUNK: Second = 1.0
 """Bench time of one chunk, s, where the die says no other: the longest wait of a request to stop for its safe point."""
 GLANCED: Second = 10.0
-"""Bench time of one chunk of a read that nobody writes down, s: only a simulated die has such, and computes it quickly."""
+"""Bench time of one chunk of a read that nobody writes down, s, which only a simulated die has, and computes."""
 SLOWER, GRACE = 3.0, 30.0
 """A chunk that takes longer than `SLOWER` times its predicted time plus `GRACE` s hangs."""
 AGAIN = 5
