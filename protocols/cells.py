@@ -16,6 +16,7 @@ from labctl.core.errors import BenchError
 from labctl.core.operations import FlagArray, Sense
 from labctl.core.units import BoolArray, FloatArray, IntArray
 from protocols.bias import row_bias
+from protocols.repeat import sense_again
 from protocols.settings import ReadSettings
 
 
@@ -113,15 +114,9 @@ class CellReader:
         """Return the (n,) conductances in S and their flags; rows with a flagged reading are read twice."""
         conductance, flag = np.zeros(len(self.cells)), np.zeros(len(self.cells), np.uint8)
         for cell, weight, sense in self._batches:
-            reading = die.sense(sense)
-            current, flags = reading.current, reading.flag
-            again = np.flatnonzero(flags.any(axis=1))
-            if len(again):
-                repeated = die.sense(sense.take(again))
-                current, flags = current.copy(), flags.copy()
-                current[again], flags[again] = repeated.current, repeated.flag
+            reading = sense_again(die, sense, lambda first: first.flag != 0)
             each = (len(cell), len(self._ways), -1)
-            signed = current.reshape(each) * self._ways[:, None]
+            signed = reading.current.reshape(each) * self._ways[:, None]
             conductance[cell] += weight * signed.mean(axis=1) / self._settings.v_read
-            flag[cell] |= np.bitwise_or.reduce(flags.reshape(each), axis=1)
+            flag[cell] |= np.bitwise_or.reduce(reading.flag.reshape(each), axis=1)
         return conductance, flag

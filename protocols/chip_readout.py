@@ -17,11 +17,12 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from labctl.core.die import Die
-from labctl.core.operations import Glance, Reading, Sense
+from labctl.core.operations import Glance, Sense
 from labctl.core.units import BoolArray, FloatArray, IntArray, Ratio, Volt
 from protocols.bias import vector_bias
 from protocols.calibrate import Adjust
 from protocols.readout import Normalisation
+from protocols.repeat import sense_again
 from protocols.settings import InferenceReadSettings
 from protocols.tiling import Tile, Tiling
 from protocols.weights import Solution, activate, poll
@@ -214,12 +215,7 @@ class ProgrammedChip:
         volts = a * s.v_read
         bias = vector_bias(self._die.geometry, tile.kernel, 0, volts, compliance=s.compliance, v_gate=v_gate)
         sense = (Sense if s.keep is Keep.ALL else Glance)(bias, cols, s.aperture)
-        reading = self._die.sense(sense)
-        again = np.flatnonzero(~reading.valid.all(axis=1))
-        if len(again):
-            repeated, current, flag = self._die.sense(sense.take(again)), reading.current.copy(), reading.flag.copy()
-            current[again], flag[again] = repeated.current, repeated.flag
-            reading = Reading(current, flag, reading.pulse_flag)
+        reading = sense_again(self._die, sense, lambda first: ~first.valid)
         finite = np.where(np.isfinite(reading.current), reading.current, 0.0)
         return finite, ~reading.valid, int((reading.flag != 0).sum())
 

@@ -20,6 +20,7 @@ from labctl.core.die import Die
 from labctl.core.operations import Sense
 from labctl.core.units import FloatArray, IntArray, Ratio, Siemens
 from protocols.bias import row_bias, vector_bias
+from protocols.repeat import sense_again
 from protocols.settings import ReadSettings
 from protocols.statistics import cross_entropy
 from protocols.weights import Placement, activate, classify
@@ -128,14 +129,8 @@ class LayerReadout:
     def _read(self, die: Die, bias: Bias) -> tuple[FloatArray, int]:
         """Read the layer's columns, flagged patterns twice; a reading that then has no value counts as 0 A."""
         sense = Sense(bias, np.arange(self.shape[1]) + self.place.col, self.settings.aperture)
-        reading = die.sense(sense)
-        current, flag = reading.current, reading.flag
-        again = np.flatnonzero(flag.any(axis=1))
-        if len(again):
-            repeated = die.sense(sense.take(again))
-            current, flag = current.copy(), flag.copy()
-            current[again], flag[again] = repeated.current, repeated.flag
-        return np.where(np.isfinite(current), current, 0.0), int((flag != 0).sum())
+        reading = sense_again(die, sense, lambda first: first.flag != 0)
+        return np.where(np.isfinite(reading.current), reading.current, 0.0), int((reading.flag != 0).sum())
 
 
 Measure = Callable[[int, FloatArray], FloatArray]
