@@ -19,6 +19,7 @@ def sense_again(die: Die, sense: Sense, doubtful: Callable[[Reading], BoolArray]
 
     Raises:
         LimitError: the limits of the die refuse the read; nothing is energised.
+        InstrumentError: an instrument fails in the first read or in the second; neither is returned.
     """
     first = die.sense(sense)
     again = np.flatnonzero(doubtful(first).any(axis=1))
