@@ -33,6 +33,8 @@ def test_every_example_is_read_where_it_is_written(tmp_path, monkeypatch, kind, 
     written = shipped.write_file(kind, path, like)
     assert written[0] == path
     assert all(one.is_file() and one.is_relative_to(tmp_path) for one in written)
+    if "pymeasure" in like:
+        pytest.importorskip("pymeasure", reason="needs the extra 'pymeasure'")
     # two trainings name no run of theirs, as nobody has one yet
     with pytest.raises(BenchError, match="needs the run with the survey") if "aware" in like else nullcontext():
         READ[kind](path)
